@@ -1,0 +1,458 @@
+//! All that a driver has to know: what a server is told, what it asks for. The simulator and the tokio program both
+//! match every [`Output`], with no wildcard arm. Nothing here has behaviour beyond naming.
+
+use crate::id::{SessionId, Zxid};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::net::SocketAddr;
+
+/// A connection. The driver numbers them; a number is never used twice, so whatever comes late for a dead connection is
+/// unknown and dropped.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct Conn(pub u64);
+
+/// Which listener accepted a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Port {
+    /// The client port.
+    Client,
+}
+
+/// What the driver knows of the other end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PeerInfo {
+    /// Its address: the `ip` identity, per-address limits, `cons`.
+    pub addr: SocketAddr,
+}
+
+/// What a server is told. Each one is a step.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum Input<'a> {
+    /// Only time passed.
+    Wake,
+    /// A connection was accepted.
+    Opened {
+        /// Its number.
+        conn: Conn,
+        /// Where.
+        port: Port,
+        /// From whom.
+        peer: PeerInfo,
+    },
+    /// Bytes came in: any split of the stream.
+    Received {
+        /// From which connection.
+        conn: Conn,
+        /// At least one byte.
+        #[serde(borrow)]
+        bytes: &'a [u8],
+    },
+    /// All that was sent to this connection so far has left. Reported when the driver's queue for it runs empty and
+    /// [`crate::limits::WRITABLE_EVERY`] bytes have left since the last report.
+    Writable {
+        /// Which connection.
+        conn: Conn,
+    },
+    /// The connection ended, from the other side or by a fault. Not reported after [`Output::Close`].
+    Closed {
+        /// Which connection.
+        conn: Conn,
+    },
+    /// Everything of that lane up to this ticket survives a power cut.
+    Durable {
+        /// Which lane.
+        lane: Lane,
+        /// The highest ticket done.
+        upto: Ticket,
+    },
+    /// A disk operation failed; the driver carries out nothing more of that lane until the next [`DiskOp::Create`] in
+    /// the bulk lane (a new snapshot), and nothing at all in the log lane.
+    DiskFailed {
+        /// Which, and how.
+        fault: DiskFault,
+    },
+    /// An order of whoever runs this server.
+    Admin {
+        /// Which.
+        order: AdminOrder,
+    },
+}
+
+/// What a server asks for, in order.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Output {
+    /// Queue these bytes for the connection.
+    Send {
+        /// To which connection.
+        conn: Conn,
+        /// Whole frames.
+        bytes: Bytes,
+    },
+    /// Stop (`on`) or resume reading from it. Back-pressure: what it has sent waits in the socket.
+    Pause {
+        /// Which connection.
+        conn: Conn,
+        /// Stop or resume.
+        on: bool,
+    },
+    /// Send what is queued, then FIN. The server forgets the connection with this output.
+    Close {
+        /// Which connection.
+        conn: Conn,
+    },
+    /// A disk operation. Each lane is carried out in order; the lanes are independent.
+    Disk {
+        /// Which lane.
+        lane: Lane,
+        /// What to do.
+        op: DiskOp,
+    },
+    /// Something happened: for metrics, logs and checkers.
+    Event(Event),
+    /// Never step this server again.
+    Stop(Stop),
+}
+
+/// Two independent queues of disk operations: promises hang on the first, snapshots go through the second, so that a
+/// long write of one does not hold up commits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum Lane {
+    /// The transaction log and all that must be durable before a promise.
+    Log,
+    /// Snapshots and purges.
+    Bulk,
+}
+
+/// Completion of disk work. Tickets of a lane only grow and are never reused, over truncation and roll too: no ABA.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct Ticket(pub u64);
+
+/// The folders of a server.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum Dir {
+    /// `dataDir/version-2`: snapshots, epochs.
+    Data,
+    /// `dataLogDir/version-2`: transaction logs. The same folder as [`Dir::Data`] unless dataLogDir is set.
+    Log,
+}
+
+/// A file by meaning; [`fmt::Display`] is its name on disk.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum FileName {
+    /// `log.<hex zxid of its first entry>`.
+    Log(Zxid),
+    /// `snapshot.<hex zxid>`.
+    Snapshot(Zxid),
+    /// A snapshot being written. The name must not begin with "snapshot.", or Java would read it.
+    SnapshotTemp(Zxid),
+    /// `acceptedEpoch`.
+    AcceptedEpoch,
+    /// `currentEpoch`.
+    CurrentEpoch,
+}
+
+impl FileName {
+    /// The folder it lies in.
+    pub fn dir(self) -> Dir {
+        match self {
+            FileName::Log(_) => Dir::Log,
+            FileName::Snapshot(_)
+            | FileName::SnapshotTemp(_)
+            | FileName::AcceptedEpoch
+            | FileName::CurrentEpoch => Dir::Data,
+        }
+    }
+}
+
+impl fmt::Display for FileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FileName::Log(z) => write!(f, "log.{:x}", z.0),
+            FileName::Snapshot(z) => write!(f, "snapshot.{:x}", z.0),
+            FileName::SnapshotTemp(z) => write!(f, "writing.snapshot.{:x}", z.0),
+            FileName::AcceptedEpoch => write!(f, "acceptedEpoch"),
+            FileName::CurrentEpoch => write!(f, "currentEpoch"),
+        }
+    }
+}
+
+/// A file-level disk operation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DiskOp {
+    /// Make an empty file; one of that name is emptied.
+    Create {
+        /// Which.
+        file: FileName,
+    },
+    /// Write at its end.
+    Append {
+        /// Which.
+        file: FileName,
+        /// What.
+        bytes: Bytes,
+    },
+    /// fdatasync; then [`Input::Durable`]. The driver may merge neighbouring ones of the same file and report the highest
+    /// ticket only.
+    Sync {
+        /// Which.
+        file: FileName,
+        /// What to report.
+        ticket: Ticket,
+    },
+    /// Cut it to this length.
+    Truncate {
+        /// Which.
+        file: FileName,
+        /// Bytes kept.
+        len: u64,
+    },
+    /// Rename within its folder, over one of that name.
+    Rename {
+        /// The old name.
+        from: FileName,
+        /// The new name.
+        to: FileName,
+    },
+    /// Remove it; a missing one is no error.
+    Remove {
+        /// Which.
+        file: FileName,
+    },
+    /// fsync a folder: creates, renames and removes in it survive; then [`Input::Durable`].
+    SyncDir {
+        /// Which.
+        dir: Dir,
+        /// What to report.
+        ticket: Ticket,
+    },
+}
+
+/// A disk operation that failed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DiskFault {
+    /// In which lane.
+    pub lane: Lane,
+    /// Which operation.
+    pub action: DiskAction,
+    /// On which file; `None` for a folder.
+    pub file: Option<FileName>,
+    /// The operating system's words.
+    pub cause: String,
+}
+
+/// What a failed disk operation was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names of DiskOp")]
+pub enum DiskAction {
+    Create,
+    Append,
+    Sync,
+    Truncate,
+    Rename,
+    Remove,
+    SyncDir,
+}
+
+impl fmt::Display for DiskFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let action = match self.action {
+            DiskAction::Create => "create",
+            DiskAction::Append => "append to",
+            DiskAction::Sync => "sync",
+            DiskAction::Truncate => "truncate",
+            DiskAction::Rename => "rename",
+            DiskAction::Remove => "remove",
+            DiskAction::SyncDir => "sync the folder",
+        };
+        match self.file {
+            Some(file) => write!(f, "cannot {action} {file}: {}", self.cause),
+            None => write!(f, "cannot {action}: {}", self.cause),
+        }
+    }
+}
+
+/// An order of whoever runs this server.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum AdminOrder {
+    /// Take no new work, answer what is durable, close every connection, then [`Stop::Ordered`].
+    Shutdown,
+    /// What only the host knows, for `mntr`; fed now and then.
+    HostGauges {
+        /// Open file descriptors of the process.
+        open_fds: i64,
+        /// Their limit.
+        max_fds: i64,
+    },
+}
+
+/// Why a server must not be stepped again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Stop {
+    /// It was told to.
+    Ordered,
+    /// Its log cannot be trusted to hold what it promised.
+    Disk(DiskFault),
+    /// The zxid counter of its epoch is used up (standalone: 2^32 transactions, which needs an ensemble to roll over).
+    ZxidsExhausted,
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stop::Ordered => write!(f, "stopped as ordered"),
+            Stop::Disk(fault) => write!(
+                f,
+                "{fault}; nothing that was acknowledged is lost, mend the disk and start the server again"
+            ),
+            Stop::ZxidsExhausted => write!(f, "the zxid counter is used up"),
+        }
+    }
+}
+
+/// What happened inside. Cheap to make; drivers use what they need.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Event {
+    /// The server took up a role; it serves clients from here on.
+    Became(RoleName),
+    /// A transaction got its zxid and was handed to the log.
+    Proposed {
+        /// Its place.
+        zxid: Zxid,
+    },
+    /// The server vouched for stored state: it will behave as if this were never forgotten.
+    Vouched(Vouch),
+    /// A transaction is part of history. `txn` is its body as logged (see [`crate::proto::LoggedTxn`]).
+    Committed {
+        /// Its place.
+        zxid: Zxid,
+        /// TxnHeader, record, digest.
+        txn: Bytes,
+    },
+    /// A transaction has been applied to the tree.
+    Applied {
+        /// Its place.
+        zxid: Zxid,
+        /// Tree digest after it.
+        digest: u64,
+    },
+    /// A connection was closed by this server, and why.
+    ConnClosed {
+        /// Which.
+        conn: Conn,
+        /// Why.
+        cause: CloseCause,
+    },
+    /// A session was attached to a connection.
+    SessionAttached {
+        /// Which.
+        session: SessionId,
+        /// To which.
+        conn: Conn,
+        /// False: created just now.
+        reattached: bool,
+    },
+    /// A session's time ran out; its close has been proposed.
+    SessionExpired {
+        /// Which.
+        session: SessionId,
+    },
+    /// The log goes on in a new file.
+    LogRolled {
+        /// The first zxid of the new file.
+        first: Zxid,
+    },
+    /// A snapshot was begun.
+    SnapshotBegun {
+        /// State after this transaction.
+        zxid: Zxid,
+    },
+    /// A snapshot is durable under its name.
+    SnapshotDone {
+        /// State after this transaction.
+        zxid: Zxid,
+        /// Its size.
+        bytes: u64,
+    },
+    /// A snapshot was given up; the next one starts anew.
+    SnapshotFailed {
+        /// Why.
+        fault: DiskFault,
+    },
+    /// Files were purged.
+    Purged {
+        /// How many.
+        files: usize,
+    },
+    /// A request was answered.
+    Replied {
+        /// To which session.
+        session: SessionId,
+        /// Request's opcode on the wire.
+        op: i32,
+        /// Nanoseconds from its arrival.
+        latency: u64,
+    },
+}
+
+/// A role's name, as `Mode:` in `srvr` shows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RoleName {
+    /// `standalone`.
+    Standalone,
+}
+
+/// The whole list of promises: what may only be said once it is durable.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Vouch {
+    /// This server holds the transaction: it counts itself for the quorum. A standalone server is a quorum of one.
+    OwnAck(Zxid),
+    /// What recovery read is durable again (a killed process leaves bytes that no one has synced): serve it.
+    Recovered(Zxid),
+}
+
+/// Why this server closed a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CloseCause {
+    /// The client asked for it (closeSession).
+    SessionClosed,
+    /// The session expired.
+    SessionExpired,
+    /// The session's owner is another connection now.
+    SessionMoved,
+    /// A four-letter word was answered.
+    FourLetterWord,
+    /// A frame longer than jute.maxbuffer, or of negative length.
+    FrameLength(i32),
+    /// The frame is too short for its header, or the handshake does not parse.
+    BadFrame,
+    /// An opcode that no client may use.
+    UnknownOpcode(i32),
+    /// The client has seen a zxid that this server has not.
+    ZxidAhead,
+    /// The session asked for does not exist, or the password is wrong.
+    InvalidSession,
+    /// An auth packet that no provider accepts.
+    AuthFailed,
+    /// No handshake in time.
+    NoHandshake,
+    /// Too many connections from one address, or in all.
+    TooManyConnections,
+    /// The client does not read what it is sent.
+    SlowReader,
+    /// The server is stopping.
+    Stopping,
+}
+
+/// What wakes a server next; for explanations.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Timer {
+    /// A bucket of sessions expires.
+    SessionExpiry,
+    /// Connections without a handshake are closed.
+    Handshake,
+    /// Containers and TTL nodes are looked at.
+    Reaper,
+    /// Old files are purged.
+    Purge,
+}

@@ -1,0 +1,110 @@
+//! What a server is told once, at its start. The driver reads zoo.cfg; the core sees only this value.
+
+use crate::id::ServerId;
+use serde::{Deserialize, Serialize};
+
+/// Settings, by the names of zoo.cfg where there is one.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Config {
+    /// myid. A standalone server shows 0 in `conf` and creates sessions as server 1.
+    pub server_id: ServerId,
+    /// tickTime, ms.
+    pub tick_ms: u64,
+    /// minSessionTimeout, ms.
+    pub min_session_timeout_ms: i32,
+    /// maxSessionTimeout, ms.
+    pub max_session_timeout_ms: i32,
+    /// maxClientCnxns per address; 0: no limit.
+    pub max_client_cnxns: u32,
+    /// maxCnxns in all; 0: no limit.
+    pub max_cnxns: u32,
+    /// jute.maxbuffer: longest frame of a client.
+    pub max_frame: u32,
+    /// globalOutstandingLimit.
+    pub global_outstanding_limit: u32,
+    /// 4lw.commands.whitelist; `srvr` is always on.
+    pub four_letter_words: FourLetterWords,
+    /// snapCount.
+    pub snap_count: u64,
+    /// snapSizeLimitInKb in bytes; 0: no limit.
+    pub snap_size_limit: u64,
+    /// txnLogSizeLimitInKb in bytes; 0: no limit.
+    pub log_size_limit: u64,
+    /// digest.enabled: digests in the log and in snapshots.
+    pub digest_enabled: bool,
+    /// extendedTypesEnabled: TTL nodes.
+    pub extended_types: bool,
+    /// autopurge.snapRetainCount.
+    pub snap_retain_count: usize,
+    /// autopurge.purgeInterval, hours; 0: never.
+    pub purge_interval_h: u64,
+    /// znode.container.checkIntervalMs.
+    pub container_check_ms: u64,
+    /// znode.container.maxPerMinute.
+    pub container_max_per_minute: u64,
+    /// znode.container.maxNeverUsedIntervalMs; 0: never.
+    pub container_max_never_used_ms: u64,
+    /// skipACL.
+    pub skip_acl: bool,
+    /// DigestAuthenticationProvider.superDigest: `super:<base64 of SHA-1>`.
+    pub super_digest: Option<String>,
+    /// zookeeper.snapshot.trust.empty: accept logs without a snapshot.
+    pub trust_empty_snapshot: bool,
+    /// What `conf` and `envi` print of the host.
+    pub host: HostFacts,
+}
+
+/// Which four-letter words are answered.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum FourLetterWords {
+    /// `*`.
+    All,
+    /// These, and `srvr`.
+    Only(Vec<String>),
+}
+
+/// Facts of the host that the core only repeats.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct HostFacts {
+    /// clientPort.
+    pub client_port: u16,
+    /// dataDir/version-2, absolute.
+    pub data_dir: String,
+    /// dataLogDir/version-2, absolute.
+    pub data_log_dir: String,
+    /// clientPortListenBacklog; -1: the system's.
+    pub listen_backlog: i32,
+    /// Lines of `envi` after `zookeeper.version`.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Default for Config {
+    /// ZooKeeper's defaults with the tickTime of its sample file.
+    fn default() -> Config {
+        Config {
+            server_id: ServerId(0),
+            tick_ms: 2000,
+            min_session_timeout_ms: 4000,
+            max_session_timeout_ms: 40_000,
+            max_client_cnxns: 60,
+            max_cnxns: 0,
+            max_frame: 0xfffff,
+            global_outstanding_limit: 1000,
+            four_letter_words: FourLetterWords::Only(Vec::new()),
+            snap_count: 100_000,
+            snap_size_limit: 4 << 30,
+            log_size_limit: 0,
+            digest_enabled: true,
+            extended_types: false,
+            snap_retain_count: 3,
+            purge_interval_h: 0,
+            container_check_ms: 60_000,
+            container_max_per_minute: 10_000,
+            container_max_never_used_ms: 0,
+            skip_acl: false,
+            super_digest: None,
+            trust_empty_snapshot: false,
+            host: HostFacts::default(),
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Every bound that is not a setting, with its reason. Settings with ZooKeeper's defaults are in [`crate::config`].
+
+/// Bytes that must leave a connection's queue between two reports of [`crate::boundary::Input::Writable`]: rare enough to cost
+/// nothing, often enough for [`SEND_PAUSE`].
+pub const WRITABLE_EVERY: usize = 64 << 10;
+
+/// Unsent bytes of one connection above which the server stops reading from it: a client that does not read its replies
+/// must not ask for more.
+pub const SEND_PAUSE: usize = 4 << 20;
+
+/// Unsent bytes of one connection above which it is closed: replies stop at [`SEND_PAUSE`], so only watch events and one
+/// huge reply can get here.
+pub const SEND_CLOSE: usize = 64 << 20;
+
+/// Requests of one connection that may wait (for its own writes) before the server stops reading from it.
+pub const CONN_PENDING: usize = 1000;
+
+/// How long a connection may stay without a handshake: `zookeeper.nio.sessionlessCnxnTimeout`.
+pub const HANDSHAKE_MS: u64 = 10_000;
+
+/// Bytes of a snapshot per disk operation: one slice a step, so that no step takes long.
+pub const SNAPSHOT_SLICE: usize = 256 << 10;
+
+/// Longest txn body that a log may hold: jute.maxbuffer + its extra size.
+pub const MAX_TXN: usize = 2 * 0xfffff;
+
+/// Decompressed size up to which a compressed snapshot is read.
+pub const MAX_SNAPSHOT: u64 = 64 << 30;

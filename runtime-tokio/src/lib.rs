@@ -1,0 +1,1 @@
+//! Zebu on tokio.
