@@ -1,1 +1,3 @@
-//! Tests of the whole.
+//! What the tests of the whole share: captures of a real server's traffic. Knows no driver and no simulator.
+
+pub mod capture;
