@@ -1,2 +1,4 @@
 //! The seeded simulator.
 #![forbid(unsafe_code)]
+
+pub mod history;

@@ -1,0 +1,355 @@
+//! What happened in a run, in order: the words in which the world tells it and from which alone the checkers judge.
+//!
+//! A history is one list of (simulated time, [`Entry`]). Entries are small; requests, results, paths and the like lie in
+//! lists beside it and are named by index, and [`History::clear`] keeps all allocations for the next seed. Paths and
+//! requests are as on the wire (a chroot is already in front). It knows neither the world nor the checkers.
+
+use bytes::Bytes;
+use std::net::IpAddr;
+use zebu_core::boundary::{Conn, Event};
+use zebu_core::id::{ServerId, SessionId, Zxid};
+use zebu_core::proto::{ErrorCode, EventKind, Request, Response};
+use zebu_core::time::Time;
+
+/// A handle of a client program: what opens a session, loses connections, expires. A program that goes on after an
+/// expiry opens its next handle.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Who {
+    /// The client program, from 0.
+    pub client: u16,
+    /// The handle, from 0, over all clients of the run, in order of [`Entry::Open`].
+    pub handle: u16,
+}
+
+/// A call, numbered from 0 over all clients in order of [`Entry::Invoke`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Call(pub u32);
+
+/// Index into one of the lists beside the entries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ref(pub u32);
+
+/// Something that happened.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Entry {
+    /// A client program made a handle; what it was made with is [`History::setups`]`[who.handle]`.
+    Open {
+        /// Which.
+        who: Who,
+    },
+    /// A call was handed to the client; its request is [`History::requests`]`[call]`. Calls of a handle are sent in this order.
+    Invoke {
+        /// By whom.
+        who: Who,
+        /// Its number.
+        call: Call,
+    },
+    /// A call came back.
+    Return {
+        /// To whom.
+        who: Who,
+        /// Its number.
+        call: Call,
+        /// The connection whose reply it was; `None`: the client made the error up (ConnectionLoss, SessionExpired …).
+        conn: Option<Conn>,
+        /// The reply header's zxid.
+        zxid: Zxid,
+        /// Index into [`History::results`].
+        result: Ref,
+    },
+    /// A watch event was handed to the client program: one frame of the server, before the client's own dispatch.
+    Notify {
+        /// To whom.
+        who: Who,
+        /// From which connection.
+        conn: Conn,
+        /// The header's zxid; [`Zxid::NONE`] from setWatches.
+        zxid: Zxid,
+        /// What happened.
+        kind: EventKind,
+        /// Index into [`History::paths`].
+        path: Ref,
+    },
+    /// The state of a handle changed.
+    State {
+        /// Whose.
+        who: Who,
+        /// The new one.
+        state: HandleState,
+    },
+    /// The client process died: its handles do nothing more, their open calls never return.
+    Gone {
+        /// Which handle (one entry each).
+        who: Who,
+    },
+    /// A server's core told something. `Replied` need not be recorded.
+    Server {
+        /// Which.
+        server: ServerId,
+        /// Its start, from 0.
+        incarnation: u32,
+        /// What.
+        event: Event,
+    },
+    /// A serving server was given bytes that completed at least one frame of this client connection.
+    Taken {
+        /// Which server.
+        server: ServerId,
+        /// Which connection.
+        conn: Conn,
+    },
+    /// What recovery would yield if power failed now and every byte not synced were lost. Recorded when it has changed
+    /// since, right before a `Vouched` event or a [`Entry::Return`]; it must not lag behind there.
+    Image {
+        /// Whose disk.
+        server: ServerId,
+        /// The last zxid of the recovered history.
+        zxid: Zxid,
+    },
+    /// The disk of this server broke its word from here on (a sync that lied, rot): its losses are not the server's fault.
+    DiskLied {
+        /// Whose disk.
+        server: ServerId,
+    },
+    /// A server died.
+    Crash {
+        /// Which.
+        server: ServerId,
+        /// How.
+        kind: CrashKind,
+    },
+    /// A server is started on what its disk holds.
+    Restart {
+        /// Which.
+        server: ServerId,
+        /// The new start, from 0.
+        incarnation: u32,
+    },
+    /// Its recovery succeeded.
+    Recovered {
+        /// Which.
+        server: ServerId,
+        /// The last zxid it recovered; of a server that was never started on a fresh disk, 0.
+        last: Zxid,
+        /// Digest of the recovered tree.
+        digest: u64,
+        /// Where in [`History::bodies`] the log's transactions lie that are above every zxid committed anywhere so far, in order.
+        tail: (u32, u32),
+    },
+    /// Its recovery refused to start.
+    Refused {
+        /// Which.
+        server: ServerId,
+        /// Index into [`History::texts`].
+        why: Ref,
+    },
+    /// A recovery of a cloned disk image in a scratch place, while the server went on.
+    Shadow {
+        /// Whose disk.
+        server: ServerId,
+        /// Which image: `Power` is durable bytes and a random part of the rest, `Kill` the page cache.
+        kind: CrashKind,
+        /// What came of it.
+        outcome: ShadowOutcome,
+    },
+    /// From here on this server's monotonic clock shows `mono` and runs `ppm` millionths too fast.
+    Clock {
+        /// Whose.
+        server: ServerId,
+        /// What it shows now.
+        mono: Time,
+        /// How much too fast; negative: too slow.
+        ppm: i32,
+    },
+    /// The run entered its next phase.
+    Phase(Phase),
+}
+
+/// State of a handle, as its program is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HandleState {
+    /// It has a session on this connection.
+    Connected {
+        /// The connection.
+        conn: Conn,
+        /// Its session.
+        session: SessionId,
+        /// The negotiated timeout.
+        timeout_ms: i32,
+        /// False: the session is new.
+        reattached: bool,
+    },
+    /// The connection is gone, the session may live.
+    Disconnected,
+    /// A server said that the session is gone.
+    Expired,
+    /// It was closed by its program.
+    Closed,
+    /// A server refused its credentials.
+    AuthFailed,
+}
+
+/// How a server dies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CrashKind {
+    /// The process: the page cache survives.
+    Kill,
+    /// The machine: bytes that were not synced may be lost.
+    Power,
+}
+
+/// What a shadow recovery found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ShadowOutcome {
+    /// It would start.
+    Recovered {
+        /// The last zxid of its history.
+        last: Zxid,
+        /// Digest of its tree.
+        digest: u64,
+    },
+    /// It would refuse to start: index into [`History::texts`].
+    Refused(Ref),
+}
+
+/// The phases of a run, in order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Phase {
+    /// No fault from here on; what was broken is healed.
+    Healed,
+    /// Every surviving handle does sync and reads what it watched or wrote.
+    Probe,
+    /// The run is over.
+    End,
+}
+
+/// What a handle was made with.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Setup {
+    /// The address that servers see: the `ip` identity.
+    pub peer: IpAddr,
+    /// The session timeout that it asks for.
+    pub timeout_ms: i32,
+    /// Credentials that it presents on every connection, before `Auth` calls add to them.
+    pub auth: Vec<(String, Bytes)>,
+}
+
+/// A run's history.
+#[derive(Default, Debug)]
+pub struct History {
+    /// What happened, in order of time.
+    pub entries: Vec<(Time, Entry)>,
+    /// By handle.
+    pub setups: Vec<Setup>,
+    /// By call.
+    pub requests: Vec<Request>,
+    /// By [`Entry::Return`]'s reference.
+    pub results: Vec<Result<Response, ErrorCode>>,
+    /// Paths of watch events.
+    pub paths: Vec<String>,
+    /// Recovered transactions.
+    pub bodies: Vec<Bytes>,
+    /// Words for people: causes of refusals.
+    pub texts: Vec<String>,
+}
+
+impl History {
+    /// Empties it for the next seed; keeps the allocations.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+        self.setups.clear();
+        self.requests.clear();
+        self.results.clear();
+        self.paths.clear();
+        self.bodies.clear();
+        self.texts.clear();
+    }
+
+    /// Records what needs no list beside it.
+    pub fn push(&mut self, at: Time, entry: Entry) {
+        self.entries.push((at, entry));
+    }
+
+    /// Records a new handle of this client.
+    pub fn open(&mut self, at: Time, client: u16, setup: Setup) -> Who {
+        let handle = u16::try_from(self.setups.len()).expect("fewer than 65536 handles a run");
+        self.setups.push(setup);
+        let who = Who { client, handle };
+        self.push(at, Entry::Open { who });
+        who
+    }
+
+    /// Records a call and gives it its number.
+    pub fn invoke(&mut self, at: Time, who: Who, request: Request) -> Call {
+        let call = Call(self.requests.len() as u32);
+        self.requests.push(request);
+        self.push(at, Entry::Invoke { who, call });
+        call
+    }
+
+    /// Records a call's return.
+    pub fn ret(
+        &mut self,
+        at: Time,
+        who: Who,
+        call: Call,
+        conn: Option<Conn>,
+        zxid: Zxid,
+        result: Result<Response, ErrorCode>,
+    ) {
+        let at_result = Ref(self.results.len() as u32);
+        self.results.push(result);
+        self.push(at, Entry::Return { who, call, conn, zxid, result: at_result });
+    }
+
+    /// Records a watch event.
+    pub fn notify(&mut self, at: Time, who: Who, conn: Conn, zxid: Zxid, kind: EventKind, path: String) {
+        let at_path = Ref(self.paths.len() as u32);
+        self.paths.push(path);
+        self.push(at, Entry::Notify { who, conn, zxid, kind, path: at_path });
+    }
+
+    /// Records a successful recovery with the bodies of its log's tail.
+    pub fn recovered(
+        &mut self,
+        at: Time,
+        server: ServerId,
+        last: Zxid,
+        digest: u64,
+        tail: impl IntoIterator<Item = Bytes>,
+    ) {
+        let from = self.bodies.len() as u32;
+        self.bodies.extend(tail);
+        let tail = (from, self.bodies.len() as u32);
+        self.push(at, Entry::Recovered { server, last, digest, tail });
+    }
+
+    /// Keeps words for people; for [`Entry::Refused`] and [`ShadowOutcome::Refused`].
+    pub fn text(&mut self, words: String) -> Ref {
+        self.texts.push(words);
+        Ref(self.texts.len() as u32 - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_stay_small() {
+        assert!(size_of::<(Time, Entry)>() <= 96, "{}", size_of::<(Time, Entry)>());
+    }
+
+    #[test]
+    fn calls_and_handles_number_themselves() {
+        let mut h = History::default();
+        let setup = Setup { peer: IpAddr::from([127, 0, 0, 1]), timeout_ms: 4000, auth: Vec::new() };
+        let a = h.open(Time(1), 0, setup.clone());
+        let b = h.open(Time(2), 7, setup);
+        assert_eq!((a.handle, b.handle, b.client), (0, 1, 7));
+        assert_eq!(h.invoke(Time(3), a, Request::Ping), Call(0));
+        assert_eq!(h.invoke(Time(3), b, Request::WhoAmI), Call(1));
+        h.clear();
+        assert!(h.entries.is_empty() && h.requests.is_empty() && h.setups.is_empty());
+    }
+}
