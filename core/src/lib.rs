@@ -17,3 +17,4 @@ pub mod time;
 
 pub mod jute;
 pub mod proto;
+pub mod record;
