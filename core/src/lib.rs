@@ -18,3 +18,6 @@ pub mod time;
 pub mod jute;
 pub mod proto;
 pub mod record;
+
+pub mod session;
+pub mod watch;
