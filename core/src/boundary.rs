@@ -142,8 +142,15 @@ pub enum Dir {
 pub enum FileName {
     /// `log.<hex zxid of its first entry>`.
     Log(Zxid),
+    /// A log until its header and first entries are synced; then it is renamed to [`FileName::Log`] and appended to
+    /// under that name. So no crash leaves a `log.*` shorter than its header.
+    LogTemp(Zxid),
     /// `snapshot.<hex zxid>`.
     Snapshot(Zxid),
+    /// `snapshot.<hex zxid>.gz`: read and purged, never written.
+    SnapshotGz(Zxid),
+    /// `snapshot.<hex zxid>.snappy`: read and purged, never written.
+    SnapshotSnappy(Zxid),
     /// A snapshot being written. The name must not begin with "snapshot.", or Java would read it.
     SnapshotTemp(Zxid),
     /// `acceptedEpoch`.
@@ -156,8 +163,10 @@ impl FileName {
     /// The folder it lies in.
     pub fn dir(self) -> Dir {
         match self {
-            FileName::Log(_) => Dir::Log,
+            FileName::Log(_) | FileName::LogTemp(_) => Dir::Log,
             FileName::Snapshot(_)
+            | FileName::SnapshotGz(_)
+            | FileName::SnapshotSnappy(_)
             | FileName::SnapshotTemp(_)
             | FileName::AcceptedEpoch
             | FileName::CurrentEpoch => Dir::Data,
@@ -169,7 +178,10 @@ impl fmt::Display for FileName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             FileName::Log(z) => write!(f, "log.{:x}", z.0),
+            FileName::LogTemp(z) => write!(f, "writing.log.{:x}", z.0),
             FileName::Snapshot(z) => write!(f, "snapshot.{:x}", z.0),
+            FileName::SnapshotGz(z) => write!(f, "snapshot.{:x}.gz", z.0),
+            FileName::SnapshotSnappy(z) => write!(f, "snapshot.{:x}.snappy", z.0),
             FileName::SnapshotTemp(z) => write!(f, "writing.snapshot.{:x}", z.0),
             FileName::AcceptedEpoch => write!(f, "acceptedEpoch"),
             FileName::CurrentEpoch => write!(f, "currentEpoch"),
@@ -207,7 +219,7 @@ pub enum DiskOp {
         /// Bytes kept.
         len: u64,
     },
-    /// Rename within its folder, over one of that name.
+    /// Rename within its folder, over one of that name. Later operations may go on under the new name.
     Rename {
         /// The old name.
         from: FileName,

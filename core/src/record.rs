@@ -267,6 +267,9 @@ fn file_word(file: &crate::boundary::FileName) -> u64 {
         FileName::SnapshotTemp(z) => 3 | (z.0 as u64) << 3,
         FileName::AcceptedEpoch => 4,
         FileName::CurrentEpoch => 5,
+        FileName::LogTemp(z) => 6 | (z.0 as u64) << 3,
+        FileName::SnapshotGz(z) => 7 | (z.0 as u64) << 3,
+        FileName::SnapshotSnappy(z) => 7 | 1 << 63 | (z.0 as u64) << 3,
     }
 }
 
