@@ -19,5 +19,12 @@ pub mod jute;
 pub mod proto;
 pub mod record;
 
+pub mod path;
+
+pub mod acl;
+pub mod auth;
+
+pub mod tree;
+
 pub mod session;
 pub mod watch;

@@ -1,0 +1,141 @@
+//! Access control: may these ids do that, and which lists may be stored. Answers to `ZKServer.checkACL`,
+//! `PrepRequestProcessor.fixupACL` and the authentication providers' `matches` and `isValid`. Knows no tree and no connection.
+
+use crate::proto::{Acl, ErrorCode, Id, perms};
+use std::net::IpAddr;
+
+/// True if the holder of `ids` may do what any bit of `perm` stands for. `skip`: skipACL is set.
+pub fn allowed(skip: bool, acl: &[Acl], perm: i32, ids: &[Id]) -> bool {
+    skip || acl.is_empty()
+        || ids.iter().any(|id| id.scheme == "super")
+        || acl
+            .iter()
+            .any(|a| a.perms & perm != 0 && (is_anyone(&a.id) || ids.iter().any(|id| matches(id, &a.id))))
+}
+
+/// The list that a create or setACL by the holder of `ids` stores: without duplicates, `auth` replaced by who asks.
+pub fn fix_up(acl: Option<&[Acl]>, ids: &[Id]) -> Result<Vec<Acl>, ErrorCode> {
+    let mut unique: Vec<&Acl> = Vec::new();
+    for a in acl.unwrap_or_default() {
+        if !unique.contains(&a) {
+            unique.push(a);
+        }
+    }
+    if unique.is_empty() {
+        return Err(ErrorCode::InvalidAcl);
+    }
+    let mut out = Vec::with_capacity(unique.len());
+    for a in unique {
+        match a.id.scheme.as_str() {
+            "auth" => {
+                let before = out.len();
+                out.extend(
+                    ids.iter()
+                        .filter(|id| authenticated(id))
+                        .map(|id| Acl { perms: a.perms, id: id.clone() }),
+                );
+                if out.len() == before {
+                    return Err(ErrorCode::InvalidAcl);
+                }
+            }
+            _ if valid(&a.id) => out.push(a.clone()),
+            _ => return Err(ErrorCode::InvalidAcl),
+        }
+    }
+    Ok(out)
+}
+
+/// The list as getACL shows it to the holder of `ids`: whole with ADMIN, without the hashes of digests with READ only.
+/// (With skipACL everybody sees it whole; that is the caller's to know.)
+pub fn mask(acl: &[Acl], ids: &[Id]) -> Result<Vec<Acl>, ErrorCode> {
+    if allowed(false, acl, perms::ADMIN, ids) {
+        return Ok(acl.to_vec());
+    }
+    if !allowed(false, acl, perms::READ, ids) {
+        return Err(ErrorCode::NoAuth);
+    }
+    let masked = |a: &Acl| match a.id.id.split_once(':') {
+        Some((user, _)) if a.id.scheme == "digest" => {
+            Acl { perms: a.perms, id: Id { scheme: a.id.scheme.clone(), id: format!("{user}:x") } }
+        }
+        _ => a.clone(),
+    };
+    Ok(acl.iter().map(masked).collect())
+}
+
+fn is_anyone(id: &Id) -> bool {
+    id.scheme == "world" && id.id == "anyone"
+}
+
+/// Does the connection's `id` meet the entry's?
+fn matches(id: &Id, entry: &Id) -> bool {
+    id.scheme == entry.scheme
+        && match entry.scheme.as_str() {
+            "ip" => match (Network::parse(&entry.id), id.id.parse()) {
+                (Some(network), Ok(peer)) => network.contains(peer),
+                _ => false,
+            },
+            _ => id.id == entry.id,
+        }
+}
+
+/// Does this id of a connection count for `auth`?
+fn authenticated(id: &Id) -> bool {
+    matches!(id.scheme.as_str(), "digest" | "sasl" | "x509")
+}
+
+/// May an entry name this id? Schemes without a provider may not.
+fn valid(id: &Id) -> bool {
+    match id.scheme.as_str() {
+        "world" => id.id == "anyone",
+        "ip" => Network::parse(&id.id).is_some(),
+        "digest" => {
+            // Java's split(":") forgets empty parts at the end and must give two.
+            let parts = id.id.trim_end_matches(':');
+            !parts.is_empty() && parts.matches(':').count() == 1
+        }
+        _ => false,
+    }
+}
+
+/// `address[/bits]`. IPv6 as from 3.9.4 on.
+struct Network {
+    address: IpAddr,
+    bits: u32,
+}
+
+impl Network {
+    fn parse(text: &str) -> Option<Network> {
+        let (address, bits) = match text.split_once('/') {
+            None => (text, None),
+            Some((address, bits)) => (address, Some(bits.parse::<u32>().ok()?)),
+        };
+        let address = parse_ip(address)?;
+        let width = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.unwrap_or(width);
+        (bits <= width).then_some(Network { address, bits })
+    }
+
+    fn contains(&self, peer: IpAddr) -> bool {
+        match (self.address, peer) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => u64::from(a.to_bits() ^ b.to_bits()) >> (32 - self.bits) == 0,
+            (IpAddr::V6(a), IpAddr::V6(b)) => {
+                (a.to_bits() ^ b.to_bits()).checked_shr(128 - self.bits).unwrap_or(0) == 0
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        }
+    }
+}
+
+/// IPv4 as Java reads it (leading zeros are decimal), or IPv6.
+fn parse_ip(text: &str) -> Option<IpAddr> {
+    if text.contains(':') {
+        return text.parse().ok();
+    }
+    let mut octets = [0u8; 4];
+    let mut parts = text.split('.');
+    for octet in &mut octets {
+        *octet = parts.next()?.parse().ok()?;
+    }
+    parts.next().is_none().then(|| IpAddr::from(octets))
+}
