@@ -12,22 +12,11 @@
 
 use crate::boundary::Conn;
 use crate::proto::{Acl, EventKind, WatcherType};
+use crate::tree::Change;
 use indexmap::IndexMap;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-
-/// What a transaction did to a node, with the ACLs of that moment.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[expect(missing_docs, reason = "the fields say it")]
-pub enum Change {
-    /// The node came to be.
-    Created { path: Arc<str>, acl: Arc<[Acl]>, parent_acl: Arc<[Acl]> },
-    /// The node went.
-    Deleted { path: Arc<str>, acl: Arc<[Acl]>, parent_acl: Arc<[Acl]> },
-    /// Its data was set.
-    DataChanged { path: Arc<str>, acl: Arc<[Acl]> },
-}
 
 /// What is being added.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
