@@ -1,4 +1,11 @@
-//! The seeded simulator.
+//! The seeded simulator: a world of virtual time around the core's servers and clients, with a network, disks and clocks
+//! that fail in every way a seed can name, and checkers that judge what came of it.
+//!
+//! A seed names a [`scenario`]; running it is a pure function. Modules in reading order.
 #![forbid(unsafe_code)]
 
-pub mod history;
+pub mod clock;
+pub mod disk;
+pub mod net;
+pub mod queue;
+pub mod random;

@@ -1,0 +1,323 @@
+//! A server's disk: files with a durable and a pending part, folders whose changes wait for their own sync, two lanes of
+//! operations that take time and can fail. A kill keeps the page cache; a power cut keeps any prefix or torn piece of what
+//! was not synced, and may undo creates, renames and removes that no folder sync covered.
+
+mod file;
+mod lane;
+
+pub use file::{File, Tear};
+pub use lane::{Latency, Lanes, RunEnd};
+
+use crate::random::Stream;
+use zebu_core::boundary::{Dir, FileName};
+
+/// A change of a folder that was not synced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum DirOp {
+    Link { name: FileName, file: u32 },
+    Unlink { name: FileName },
+    Rename { from: FileName, to: FileName },
+}
+
+impl DirOp {
+    fn dir(&self) -> Dir {
+        match self {
+            DirOp::Link { name, .. } | DirOp::Unlink { name } => name.dir(),
+            DirOp::Rename { from, .. } => from.dir(),
+        }
+    }
+}
+
+/// The files of a server, and what of them is durable.
+#[derive(Clone, Default, Debug)]
+pub struct Disk {
+    files: Vec<File>,
+    spare: Vec<File>,
+    /// What the folders show.
+    names: Vec<(FileName, u32)>,
+    /// What they show after a power cut.
+    durable: Vec<(FileName, u32)>,
+    /// How `names` came from `durable`.
+    pending: Vec<DirOp>,
+    /// dataLogDir is a folder of its own.
+    separate: bool,
+    /// A sync lied, and a power cut took what it had promised.
+    pub broke_its_word: bool,
+    lied: bool,
+}
+
+/// What a power cut did.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Cut {
+    /// Files that lost bytes or hold other ones.
+    pub torn: u32,
+    /// Creates, renames and removes undone.
+    pub undone: u32,
+}
+
+impl Disk {
+    /// Empties it; keeps allocations.
+    pub fn reset(&mut self, separate: bool) {
+        self.spare.append(&mut self.files);
+        self.names.clear();
+        self.durable.clear();
+        self.pending.clear();
+        self.separate = separate;
+        self.broke_its_word = false;
+        self.lied = false;
+    }
+
+    fn find(names: &[(FileName, u32)], name: FileName) -> Option<usize> {
+        names.iter().position(|(n, _)| *n == name)
+    }
+
+    /// The file of this name as the page cache shows it.
+    pub fn file(&self, name: FileName) -> Option<&File> {
+        Disk::find(&self.names, name).map(|i| &self.files[self.names[i].1 as usize])
+    }
+
+    fn file_mut(&mut self, name: FileName) -> Option<&mut File> {
+        Disk::find(&self.names, name).map(|i| &mut self.files[self.names[i].1 as usize])
+    }
+
+    /// The files that the page cache shows in this folder.
+    pub fn list(&self, dir: Dir) -> impl Iterator<Item = (FileName, &File)> {
+        self.names
+            .iter()
+            .filter(move |(n, _)| !self.separate || n.dir() == dir)
+            .map(|(n, f)| (*n, &self.files[*f as usize]))
+    }
+
+    /// Bytes in all files.
+    pub fn used(&self) -> u64 {
+        self.names.iter().map(|(_, f)| self.files[*f as usize].data.len() as u64).sum()
+    }
+
+    /// Makes an empty file, or empties it.
+    pub fn create(&mut self, name: FileName) {
+        if let Some(file) = self.file_mut(name) {
+            file.truncate(0);
+            return;
+        }
+        let mut file = self.spare.pop().unwrap_or_default();
+        file.recycle();
+        let id = self.files.len() as u32;
+        self.files.push(file);
+        apply(&mut self.names, DirOp::Link { name, file: id });
+        self.pending.push(DirOp::Link { name, file: id });
+    }
+
+    /// Writes at the end of a file. False: there is none.
+    pub fn append(&mut self, name: FileName, bytes: &[u8]) -> bool {
+        let file = self.file_mut(name);
+        let found = file.is_some();
+        if let Some(file) = file {
+            file.append(bytes);
+        }
+        found
+    }
+
+    /// Cuts a file. False: there is none.
+    pub fn truncate(&mut self, name: FileName, len: u64) -> bool {
+        let file = self.file_mut(name);
+        let found = file.is_some();
+        if let Some(file) = file {
+            file.truncate(len as usize);
+        }
+        found
+    }
+
+    /// fdatasync; if it lies, nothing becomes durable. False: there is no such file.
+    pub fn sync(&mut self, name: FileName, lies: bool) -> bool {
+        self.lied |= lies;
+        let file = self.file_mut(name);
+        let found = file.is_some();
+        if let Some(file) = file.filter(|_| !lies) {
+            file.sync();
+        }
+        found
+    }
+
+    /// fsync of a folder.
+    pub fn sync_dir(&mut self, dir: Dir, lies: bool) {
+        self.lied |= lies;
+        if lies {
+            return;
+        }
+        let separate = self.separate;
+        self.pending.retain(|op| {
+            let synced = !separate || op.dir() == dir;
+            if synced {
+                apply(&mut self.durable, *op);
+            }
+            !synced
+        });
+    }
+
+    /// Renames a file over another. False: there is none.
+    pub fn rename(&mut self, from: FileName, to: FileName) -> bool {
+        let op = DirOp::Rename { from, to };
+        let found = apply(&mut self.names, op);
+        if found {
+            self.pending.push(op);
+        }
+        found
+    }
+
+    /// Removes a file, if there is one.
+    pub fn remove(&mut self, name: FileName) {
+        let op = DirOp::Unlink { name };
+        if apply(&mut self.names, op) {
+            self.pending.push(op);
+        }
+    }
+
+    /// The last zxid of which a log entry, or a snapshot of the state after it, is durable: what recovery must reach.
+    pub fn durable_zxid(&self) -> i64 {
+        self.durable
+            .iter()
+            .map(|(name, file)| {
+                let file = &self.files[*file as usize];
+                match name {
+                    FileName::Log(_) => file.durable_zxid(),
+                    FileName::Snapshot(z) if file.is_synced() => z.0,
+                    FileName::Snapshot(_)
+                    | FileName::SnapshotTemp(_)
+                    | FileName::AcceptedEpoch
+                    | FileName::CurrentEpoch => 0,
+                }
+            })
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// The power goes and what was not synced is lost or torn.
+    pub fn power_cut(&mut self, random: &mut Stream) -> Cut {
+        let mut cut = Cut::default();
+        let style = random.below(4);
+        let mut names = self.durable.clone();
+        let keep = random.below(self.pending.len() as u64 + 1) as usize;
+        for (i, op) in self.pending.iter().enumerate() {
+            // A journal keeps a prefix; without one each change fares for itself.
+            let kept = if style < 2 { i < keep } else { random.chance(512) };
+            if !(kept && apply(&mut names, *op)) {
+                cut.undone += 1;
+            }
+        }
+        for (_, file) in &names {
+            let tear = match random.below(6) {
+                0 => Tear::None,
+                1 => Tear::All,
+                2 | 3 => Tear::Prefix,
+                4 => Tear::Pages(512),
+                _ => Tear::Pages(4096),
+            };
+            let undo = random.chance(512);
+            cut.torn += u32::from(self.files[*file as usize].power_cut(tear, undo, random));
+        }
+        self.settle(names);
+        cut
+    }
+
+    /// The power goes and exactly what was synced is left.
+    pub fn worst_cut(&mut self, random: &mut Stream) {
+        let names = self.durable.clone();
+        for (_, file) in &names {
+            self.files[*file as usize].power_cut(Tear::None, true, random);
+        }
+        self.settle(names);
+    }
+
+    fn settle(&mut self, names: Vec<(FileName, u32)>) {
+        self.broke_its_word |= self.lied;
+        self.lied = false;
+        self.names.clone_from(&names);
+        self.durable = names;
+        self.pending.clear();
+    }
+
+    /// Puts a durable file there: what a run starts with.
+    pub fn seed_file(&mut self, name: FileName, data: Vec<u8>) {
+        let id = self.files.len() as u32;
+        self.files.push(File::durable_with(data));
+        self.names.push((name, id));
+        self.durable.push((name, id));
+    }
+}
+
+/// Applies a folder's change; false if it does not fit.
+fn apply(names: &mut Vec<(FileName, u32)>, op: DirOp) -> bool {
+    match op {
+        DirOp::Link { name, file } => match Disk::find(names, name) {
+            Some(i) => names[i].1 = file,
+            None => names.push((name, file)),
+        },
+        DirOp::Unlink { name } => match Disk::find(names, name) {
+            Some(i) => drop(names.swap_remove(i)),
+            None => return false,
+        },
+        DirOp::Rename { from, to } => {
+            let Some(i) = Disk::find(names, from) else { return false };
+            let (_, file) = names.swap_remove(i);
+            apply(names, DirOp::Link { name: to, file });
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Purpose;
+    use zebu_core::id::Zxid;
+
+    fn name(z: i64) -> FileName {
+        FileName::Snapshot(Zxid(z))
+    }
+
+    #[test]
+    fn a_rename_waits_for_its_folder() {
+        let mut r = Stream::new(0, Purpose::Fault, 0, 0);
+        let mut d = Disk::default();
+        let temp = FileName::SnapshotTemp(Zxid(9));
+        d.create(temp);
+        assert!(d.append(temp, b"abc") && d.sync(temp, false));
+        d.sync_dir(Dir::Data, false);
+        assert!(d.rename(temp, name(9)));
+        let mut lost = d.clone();
+        lost.worst_cut(&mut r);
+        assert!(lost.file(temp).is_some() && lost.file(name(9)).is_none());
+        assert_eq!(d.durable_zxid(), 0);
+        d.sync_dir(Dir::Data, false);
+        assert_eq!(d.durable_zxid(), 9);
+        d.worst_cut(&mut r);
+        assert_eq!(d.file(name(9)).expect("kept").data, b"abc");
+        assert!(!d.append(temp, b"x") && !d.rename(temp, name(1)));
+    }
+
+    #[test]
+    fn folders_of_their_own_are_synced_on_their_own() {
+        let mut d = Disk::default();
+        d.reset(true);
+        let log = FileName::Log(Zxid(1));
+        d.create(log);
+        d.create(name(0));
+        d.sync_dir(Dir::Data, false);
+        let mut r = Stream::new(0, Purpose::Fault, 0, 0);
+        d.worst_cut(&mut r);
+        assert!(d.file(log).is_none() && d.file(name(0)).is_some());
+    }
+
+    #[test]
+    fn a_lying_sync_is_found_out_by_a_power_cut_only() {
+        let mut d = Disk::default();
+        let log = FileName::Log(Zxid(1));
+        d.create(log);
+        d.append(log, b"abc");
+        d.sync_dir(Dir::Data, false);
+        assert!(d.sync(log, true));
+        assert!(!d.broke_its_word);
+        d.worst_cut(&mut Stream::new(0, Purpose::Fault, 0, 0));
+        assert!(d.broke_its_word && d.file(log).expect("linked").data.is_empty());
+    }
+}
