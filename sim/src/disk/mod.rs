@@ -182,6 +182,9 @@ impl Disk {
                     FileName::Log(_) => file.durable_zxid(),
                     FileName::Snapshot(z) if file.is_synced() => z.0,
                     FileName::Snapshot(_)
+                    | FileName::LogTemp(_)
+                    | FileName::SnapshotGz(_)
+                    | FileName::SnapshotSnappy(_)
                     | FileName::SnapshotTemp(_)
                     | FileName::AcceptedEpoch
                     | FileName::CurrentEpoch => 0,
