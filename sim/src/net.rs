@@ -151,7 +151,12 @@ impl Pipe {
     }
 
     /// Takes everything that has arrived. One piece goes as it is; several are put together in `scratch`.
-    pub fn take<'a>(&mut self, now: u64, scratch: &'a mut Vec<u8>, one: &'a mut Bytes) -> (&'a [u8], Arrived) {
+    pub fn take<'a>(
+        &mut self,
+        now: u64,
+        scratch: &'a mut Vec<u8>,
+        one: &'a mut Bytes,
+    ) -> (&'a [u8], Arrived) {
         scratch.clear();
         *one = Bytes::new();
         let mut arrived = Arrived::default();

@@ -5,7 +5,7 @@
 use super::Disk;
 use crate::random::Stream;
 use std::collections::VecDeque;
-use zebu_core::boundary::{DiskAction, DiskFault, DiskOp, Dir, FileName, Lane, Ticket};
+use zebu_core::boundary::{Dir, DiskAction, DiskFault, DiskOp, FileName, Lane, Ticket};
 
 /// How long operations take, ns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
@@ -65,13 +65,8 @@ pub struct Lanes {
 impl Lanes {
     /// Idle lanes.
     pub fn new(latency: Latency, random: [Stream; 2]) -> Lanes {
-        let lane = |random| LaneQueue {
-            queue: VecDeque::new(),
-            run: Vec::new(),
-            fails: None,
-            dead: false,
-            random,
-        };
+        let lane =
+            |random| LaneQueue { queue: VecDeque::new(), run: Vec::new(), fails: None, dead: false, random };
         Lanes {
             lanes: random.map(lane),
             latency,
@@ -280,10 +275,7 @@ fn half(disk: &mut Disk, op: &DiskOp, random: &mut Stream) {
             let n = random.below(bytes.len() as u64 + 1) as usize;
             disk.append(*file, &bytes[..n]);
         }
-        DiskOp::Create { .. }
-        | DiskOp::Truncate { .. }
-        | DiskOp::Rename { .. }
-        | DiskOp::Remove { .. } => {
+        DiskOp::Create { .. } | DiskOp::Truncate { .. } | DiskOp::Rename { .. } | DiskOp::Remove { .. } => {
             if random.chance(512) {
                 carry_out(disk, op, false);
             }

@@ -6,7 +6,7 @@ mod file;
 mod lane;
 
 pub use file::{File, Tear};
-pub use lane::{Latency, Lanes, RunEnd};
+pub use lane::{Lanes, Latency, RunEnd};
 
 use crate::random::Stream;
 use zebu_core::boundary::{Dir, FileName};
