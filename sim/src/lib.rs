@@ -4,8 +4,14 @@
 //! A seed names a [`scenario`]; running it is a pure function. Modules in reading order.
 #![forbid(unsafe_code)]
 
+pub mod random;
+pub mod scenario;
+
+pub mod nemesis;
+pub mod raw;
+pub mod workload;
+
 pub mod clock;
 pub mod disk;
 pub mod net;
 pub mod queue;
-pub mod random;

@@ -1,0 +1,179 @@
+//! Raw connections: four-letter words, and bytes that no honest client sends. Nothing they do may stop a server or cost
+//! another client anything.
+
+use crate::random::{Purpose, Stream};
+use bytes::{Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+use zebu_core::id::{SessionId, Xid, Zxid};
+use zebu_core::jute;
+use zebu_core::proto::{
+    Acl, AddWatchMode, ConnectRequest, CreateOp, CreateRequest, Request, RequestHeader, SetWatches,
+};
+
+/// A raw connection.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RawPlan {
+    /// Its number: names its random streams, also after others were cut away.
+    pub name: u16,
+    /// When it is asked for, ns.
+    pub at: u64,
+    /// What it does then, each so long after the one before, ns.
+    pub moves: Vec<(u64, RawMove)>,
+}
+
+/// What a raw connection does.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum RawMove {
+    /// Sends these bytes.
+    Send(Bytes),
+    /// Sends nothing more and reads nothing more, but stays.
+    Hold,
+    /// Closes.
+    Close,
+}
+
+const WORDS: [&[u8; 4]; 16] = [
+    b"ruok", b"srvr", b"stat", b"mntr", b"conf", b"cons", b"dump", b"wchs", b"wchc", b"wchp", b"isro",
+    b"envi", b"dirs", b"hash", b"crst", b"srst",
+];
+
+/// The raw connections of a seed.
+pub fn plans(seed: u64, until: u64) -> Vec<RawPlan> {
+    let mut r = Stream::new(seed, Purpose::Swarm, 3, 0);
+    if !r.chance(400) {
+        return Vec::new();
+    }
+    let count = r.log_uniform(1, 8);
+    (0..count as u16)
+        .map(|name| {
+            let mut r = Stream::new(seed, Purpose::Raw, u64::from(name), 0);
+            RawPlan { name, at: r.below(until), moves: moves(&mut r) }
+        })
+        .collect()
+}
+
+fn moves(r: &mut Stream) -> Vec<(u64, RawMove)> {
+    let gap = |r: &mut Stream| r.log_uniform(1_000, 1_000_000_000);
+    let mut out = Vec::new();
+    match r.below(6) {
+        0 | 1 => out.push((gap(r), RawMove::Send(Bytes::from_static(&WORDS[r.below(16) as usize][..])))),
+        2 => {
+            let mut bytes = vec![0; r.log_uniform(1, 300) as usize];
+            r.fill(&mut bytes);
+            out.push((gap(r), RawMove::Send(Bytes::from(bytes))));
+        }
+        _ => {
+            out.push((gap(r), RawMove::Send(handshake(r))));
+            for _ in 0..r.log_uniform(1, 12) {
+                let frame = mutate(frame(r), r);
+                out.push((if r.chance(512) { 0 } else { gap(r) }, RawMove::Send(frame)));
+            }
+        }
+    }
+    match r.below(4) {
+        0 => {}
+        1 => out.push((gap(r), RawMove::Hold)),
+        _ => out.push((gap(r), RawMove::Close)),
+    }
+    out
+}
+
+fn framed(write: impl FnOnce(&mut BytesMut)) -> Bytes {
+    let mut out = BytesMut::new();
+    let at = jute::begin_frame(&mut out);
+    write(&mut out);
+    jute::end_frame(&mut out, at);
+    out.freeze()
+}
+
+fn handshake(r: &mut Stream) -> Bytes {
+    let request = ConnectRequest {
+        protocol_version: r.below(2) as i32 * 77,
+        last_zxid_seen: Zxid(if r.chance(100) { r.u64() as i64 } else { 0 }),
+        timeout: r.pick(&[0, -1, 1000, 30_000, i32::MAX, i32::MIN]),
+        session: SessionId(if r.chance(200) { r.u64() as i64 } else { 0 }),
+        password: r.pick(&[None, Some(0), Some(16), Some(20)]).map(|n| Bytes::from(vec![0; n])),
+        read_only: r.pick(&[None, Some(false), Some(true)]),
+    };
+    let frame = framed(|out| request.encode(out));
+    if r.chance(200) { mutate(frame, r) } else { frame }
+}
+
+/// A whole request that may well be served, or not.
+fn frame(r: &mut Stream) -> Bytes {
+    let path = r.pick(&["/raw", "/a", "/", "", "x", "/raw/\0", "/raw/q-", "/zookeeper/config"]).to_owned();
+    let watch = r.chance(512);
+    let request = match r.below(16) {
+        0..=3 => Request::Create(CreateRequest {
+            op: r.pick(&[CreateOp::Create, CreateOp::Create2]),
+            path,
+            data: None,
+            acl: r.pick(&[None, Some(0), Some(1)]).map(|n| vec![Acl::open(); n]),
+            flags: r.pick(&[0, 1, 2, 3, 9, -1]),
+        }),
+        4 => Request::GetData { path, watch },
+        5 => Request::Check { path, version: -1 },
+        6 => Request::Sync { path: None },
+        7 => Request::Ping,
+        8 => Request::AddWatch { path: None, mode: AddWatchMode::PersistentRecursive },
+        9 => {
+            let list = vec![path; r.below(30) as usize];
+            Request::SetWatches2(SetWatches {
+                relative_zxid: Zxid(r.below(20) as i64 - 2),
+                data: list.clone(),
+                exist: list.clone(),
+                child: list.clone(),
+                persistent: list.clone(),
+                recursive: list,
+            })
+        }
+        10 => Request::Sasl { token: None },
+        11 => Request::Reconfig { joining: None, leaving: None, new_members: None, config_id: -1 },
+        12 => Request::Auth { scheme: None, auth: None },
+        13 => Request::CloseSession,
+        14 => Request::DeleteContainer { path },
+        _ => Request::Multi(vec![Request::Check { path, version: 3 }]),
+    };
+    let op = if r.chance(100) { r.pick(&[0, -1, -10, 200, 12345]) } else { request.op() as i32 };
+    let xid = Xid(r.pick(&[1, 2, 0, -1, -2, -4, -8, i32::MAX]));
+    framed(|out| {
+        RequestHeader { xid, op }.encode(out);
+        request.encode(out);
+    })
+}
+
+/// Often the frame as it is; else one with a wrong byte, a wrong length, or its end missing.
+fn mutate(frame: Bytes, r: &mut Stream) -> Bytes {
+    let mut bytes = frame.to_vec();
+    let n = bytes.len() as u64;
+    match r.below(8) {
+        0 => bytes[r.below(n) as usize] ^= 1 << r.below(8),
+        1 => bytes[4 + r.below(n - 4) as usize] = r.pick(&[0, 0x7f, 0x80, 0xff]),
+        2 => bytes.truncate(r.between(1, n) as usize),
+        3 => bytes[..4].copy_from_slice(
+            &r.pick(&[0, -1, 1, 7, i32::MAX, i32::MIN, n as i32 - 5, n as i32 + 3]).to_be_bytes(),
+        ),
+        4 => {
+            // A count or length inside says more than there is.
+            let at = 4 + r.below(n - 4) as usize;
+            let end = (at + 4).min(bytes.len());
+            bytes[at..end].copy_from_slice(&0x7fff_ffffu32.to_be_bytes()[..end - at]);
+        }
+        _ => {}
+    }
+    Bytes::from(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plans_are_named_by_the_seed() {
+        let all: Vec<_> = (0..300).map(|s| plans(s, 1 << 34)).collect();
+        assert!(all.iter().any(Vec::is_empty) && all.iter().any(|p| p.len() > 3));
+        for (seed, p) in all.iter().enumerate() {
+            assert_eq!(*p, plans(seed as u64, 1 << 34));
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Scenarios: everything that decides a run, as one plain value. A seed is a name for one; shrinking cuts one; a file on disk
+//! holds one.
+
+use crate::disk::Latency;
+use crate::nemesis::{self, Fault, Stage};
+use crate::net::LinkProfile;
+use crate::random::{Purpose, Stream};
+use crate::raw::{self, RawPlan};
+use crate::workload::{self, ClientPlan, Mix};
+use serde::{Deserialize, Serialize};
+use zebu_core::auth;
+use zebu_core::config::{Config, FourLetterWords};
+
+/// Everything that decides a run.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Scenario {
+    /// Names the streams of random numbers.
+    pub seed: u64,
+    /// Settings of the servers.
+    pub config: Config,
+    /// dataLogDir is a folder of its own.
+    pub separate_log_dir: bool,
+    /// The servers' clocks, one each: so many servers there are.
+    pub clocks: Vec<ClockPlan>,
+    /// The network at its best.
+    pub net: LinkProfile,
+    /// The disks at their best.
+    pub disk: Latency,
+    /// Of 1024 moments that ask for a shadow recovery, how many get one.
+    pub shadows: u32,
+    /// Client programs.
+    pub clients: Vec<ClientPlan>,
+    /// Raw connections.
+    pub raws: Vec<RawPlan>,
+    /// Faults, in order of time.
+    pub faults: Vec<Fault>,
+    /// No fault lasts beyond this true time, ns: the run heals.
+    pub heal_at: u64,
+}
+
+/// How a server's clocks are wrong.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ClockPlan {
+    /// Rate: millionths too fast.
+    pub ppm: i32,
+    /// Wall clock at the begin, ms ahead.
+    pub skew_ms: i64,
+    /// The monotonic clock starts from 0 with each process, else with each boot only.
+    pub restarts: bool,
+}
+
+/// Everyone's password in the digest scheme.
+pub const USERS: [&str; 3] = ["ann:1", "bob:2", "cid:3"];
+/// The super user's.
+pub const SUPER: &str = "super:boss";
+
+impl Scenario {
+    /// The scenario that this seed names.
+    pub fn from_seed(seed: u64) -> Scenario {
+        let mut r = Stream::new(seed, Purpose::Shape, 0, 0);
+        let config = config(&mut r);
+        let until = r.log_uniform(4, 40) * 1_000_000_000;
+        let clients = r.pick(&[1, 2, 2, 3, 3, 4, 5, 6]);
+        let net = net(&mut r);
+        let disk = disk(&mut r);
+        let clock = ClockPlan {
+            ppm: drift(&mut r),
+            skew_ms: r.below(20_000) as i64 - 10_000,
+            restarts: r.chance(512),
+        };
+        let separate_log_dir = r.chance(300);
+        let shadows = r.pick(&[0, 50, 1024]);
+        let mix = Mix::draw(seed, &config, until, clients);
+        let clients: Vec<ClientPlan> = (0..clients).map(|c| workload::plan(&mix, c)).collect();
+        let raws = raw::plans(seed, until);
+        let busy: Vec<u64> = clients.iter().flat_map(|c| c.ops.iter().map(|o| o.at)).collect();
+        let faults = nemesis::faults(&Stage {
+            seed,
+            servers: 1,
+            clients: clients.len() as u16,
+            links: (clients.len() + raws.len()) as u16,
+            until,
+            tick: config.tick_ms * 1_000_000,
+            busy: &busy,
+        });
+        Scenario {
+            seed,
+            config,
+            separate_log_dir,
+            clocks: vec![clock],
+            net,
+            disk,
+            shadows,
+            clients,
+            raws,
+            faults,
+            heal_at: until,
+        }
+    }
+
+    /// Operations in all programs.
+    pub fn operations(&self) -> usize {
+        self.clients.iter().map(|c| c.ops.len()).sum()
+    }
+}
+
+fn config(r: &mut Stream) -> Config {
+    let tick_ms = r.log_uniform(50, 2000);
+    let snap_count = if r.chance(800) { r.log_uniform(4, 200) } else { 100_000 };
+    let small = |r: &mut Stream, chance: u32, lo: u64, hi: u64| {
+        if r.chance(chance) { r.log_uniform(lo, hi) } else { 0 }
+    };
+    let snap_size_limit = match small(r, 150, 500, 20_000) {
+        0 => 4 << 30,
+        n => n,
+    };
+    let log_size_limit = small(r, 250, 300, 20_000);
+    let global_outstanding_limit = match small(r, 250, 1, 30) {
+        0 => 1000,
+        n => n as u32,
+    };
+    let max_frame = if r.chance(100) { r.log_uniform(1 << 10, 1 << 16) as u32 } else { 0xfffff };
+    let super_digest = r.chance(512).then(|| auth::digest_id(SUPER.as_bytes()));
+    Config {
+        tick_ms,
+        min_session_timeout_ms: 2 * tick_ms as i32,
+        max_session_timeout_ms: 20 * tick_ms as i32,
+        max_client_cnxns: r.pick(&[60, 60, 0, 10]),
+        max_cnxns: r.pick(&[0, 0, 0, 100]),
+        max_frame,
+        global_outstanding_limit,
+        four_letter_words: FourLetterWords::All,
+        snap_count,
+        snap_size_limit,
+        log_size_limit,
+        digest_enabled: r.chance(920),
+        snap_retain_count: r.pick(&[3, 3, 4, 10]),
+        purge_interval_h: r.pick(&[0, 1]),
+        skip_acl: r.chance(20),
+        super_digest,
+        ..Config::default()
+    }
+}
+
+fn net(r: &mut Stream) -> LinkProfile {
+    let delay = r.log_uniform(20_000, 20_000_000);
+    LinkProfile {
+        delay,
+        jitter: r.log_uniform(1000, 2 * delay),
+        spikes: r.pick(&[0, 0, 4, 40]),
+        splits: r.pick(&[0, 10, 100, 500]),
+        bandwidth: if r.chance(200) { r.log_uniform(20, 20_000) } else { 0 },
+    }
+}
+
+fn disk(r: &mut Stream) -> Latency {
+    let sync_min = r.log_uniform(20_000, 10_000_000);
+    Latency {
+        op: r.log_uniform(1_000, 200_000),
+        sync_min,
+        sync_max: sync_min + r.log_uniform(1_000, 20_000_000),
+        slow: r.pick(&[0, 0, 10, 100]),
+        merge: r.chance(512),
+    }
+}
+
+fn drift(r: &mut Stream) -> i32 {
+    let size = match r.below(4) {
+        0 | 1 => 0,
+        2 => r.log_uniform(1, 500) as i32,
+        _ => r.log_uniform(500, 50_000) as i32,
+    };
+    if r.chance(512) { size } else { -size }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_names_one_scenario_and_postcard_keeps_it() {
+        for seed in 0..200 {
+            let a = Scenario::from_seed(seed);
+            assert_eq!(a, Scenario::from_seed(seed));
+            let bytes = postcard::to_stdvec(&a).expect("encodes");
+            assert_eq!(postcard::from_bytes::<Scenario>(&bytes).expect("decodes"), a);
+        }
+    }
+
+    #[test]
+    fn a_seed_holds_about_a_hundred_operations() {
+        let total: usize = (0..500).map(|s| Scenario::from_seed(s).operations()).sum();
+        assert!((60..160).contains(&(total / 500)), "{}", total / 500);
+    }
+}
