@@ -202,7 +202,8 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn program(&mut self) -> Vec<Op> {
-        let mut times: Vec<u64> = (0..self.mix.ops_per_client).map(|_| self.r.below(self.mix.until)).collect();
+        let mut times: Vec<u64> =
+            (0..self.mix.ops_per_client).map(|_| self.r.below(self.mix.until)).collect();
         times.sort_unstable();
         let mut ops: Vec<Op> = Vec::with_capacity(times.len());
         for mut at in times {
