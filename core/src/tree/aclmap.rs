@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 /// The key of world:anyone with all permissions, as the built-in nodes have it; no table holds it.
 const OPEN_KEY: i64 = -1;
-/// Place of the list of [`OPEN_KEY`].
-pub(super) const OPEN: Place = Place(0);
+/// Place of the list of [`OPEN_KEY`]; it stays, used or not.
+const OPEN: Place = Place(0);
 
 /// A list's place in the map; a node holds one and counts as one use of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,10 +90,11 @@ impl AclMap {
         if key == OPEN_KEY {
             return;
         }
-        if let Some(place) = self.by_key.remove(&key) {
+        if let Some(place) = self.by_key.get(&key).copied() {
             let fresh = self.fresh_key();
             self.slots[place.0 as usize].key = fresh;
             self.by_key.insert(fresh, place);
+            self.by_key.remove(&key);
         }
         match self.by_list.get(&acl[..]) {
             // Two keys of one list: the second is an alias while loading.

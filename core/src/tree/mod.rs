@@ -16,7 +16,7 @@ pub use node::{Children, Node, node_digest};
 use crate::id::{SessionId, Zxid};
 use crate::path;
 use crate::proto::{Acl, Owner, Stat, StatPersisted};
-use aclmap::{AclMap, OPEN};
+use aclmap::AclMap;
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 use image::Image;
@@ -87,20 +87,16 @@ impl Tree {
             last_zxid: Zxid::ZERO,
             image: None,
         };
-        let read_only = tree.acls.intern(&[Acl::read_only()]);
+        tree.acls.load(1, vec![Acl::read_only()]);
         let config = StatPersisted { aversion: -1, ..StatPersisted::default() };
-        for (path, acl, stat) in [
-            ("", OPEN, StatPersisted::default()),
-            ("/zookeeper", OPEN, StatPersisted::default()),
-            ("/zookeeper/config", read_only, config),
-            ("/zookeeper/quota", OPEN, StatPersisted::default()),
+        for (path, acl_key, stat) in [
+            ("", -1, StatPersisted::default()),
+            ("/zookeeper", -1, StatPersisted::default()),
+            ("/zookeeper/config", 1, config),
+            ("/zookeeper/quota", -1, StatPersisted::default()),
         ] {
-            let path: Arc<str> = Arc::from(path);
-            if let Some(parent) = path::parent(&path) {
-                tree.update(parent, |_, p| p.children.insert(path.clone()));
-            }
-            let node = Node::new(&path, Some(Bytes::new()), stat, acl);
-            tree.insert(path, node);
+            let loaded = tree.load_node(path, Some(Bytes::new()), acl_key, stat);
+            loaded.expect("parents come first");
         }
         tree
     }
