@@ -139,3 +139,101 @@ fn parse_ip(text: &str) -> Option<IpAddr> {
     }
     parts.next().is_none().then(|| IpAddr::from(octets))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn acl(perms: i32, scheme: &str, id: &str) -> Acl {
+        Acl { perms, id: Id::new(scheme, id) }
+    }
+    fn ids(list: &[(&str, &str)]) -> Vec<Id> {
+        list.iter().map(|(scheme, id)| Id::new(scheme, id)).collect()
+    }
+
+    #[test]
+    fn who_may() {
+        let list = [acl(perms::READ, "world", "anyone"), acl(perms::ALL, "digest", "u:h")];
+        let peer = ids(&[("ip", "10.1.2.3")]);
+        assert!(allowed(false, &list, perms::READ, &peer) && !allowed(false, &list, perms::WRITE, &peer));
+        assert!(allowed(false, &list, perms::READ | perms::ADMIN, &peer), "any one bit is enough");
+        assert!(allowed(false, &list, perms::WRITE, &ids(&[("digest", "u:h")])));
+        assert!(!allowed(false, &list, perms::WRITE, &ids(&[("digest", "u:H"), ("sasl", "u:h")])));
+        assert!(allowed(true, &list, perms::WRITE, &peer) && allowed(false, &[], perms::WRITE, &peer));
+        assert!(allowed(false, &list, perms::WRITE, &ids(&[("super", "")])));
+        assert!(!allowed(false, &[acl(perms::ALL, "world", "other")], perms::READ, &peer));
+    }
+
+    #[test]
+    fn addresses_and_prefixes() {
+        let met = |entry: &str, peer: &str| allowed(false, &[acl(1, "ip", entry)], 1, &ids(&[("ip", peer)]));
+        assert!(met("10.1.2.3", "10.1.2.3") && !met("10.1.2.3", "10.1.2.4"));
+        assert!(met("10.1.0.0/16", "10.1.2.3") && !met("10.1.0.0/16", "10.2.2.3"));
+        assert!(met("10.1.2.2/31", "10.1.2.3") && met("1.2.3.4/0", "10.1.2.3"));
+        assert!(met("::1", "0:0:0:0:0:0:0:1") && met("fe80::/10", "fe80:0:0:0:0:0:0:1"));
+        assert!(met("::/0", "1:2:3:4:5:6:7:8") && !met("::/0", "10.1.2.3") && !met("0.0.0.0/0", "::1"));
+        assert!(!met("rubbish", "rubbish"));
+    }
+
+    #[test]
+    fn lists_that_may_be_stored() {
+        let valid = |scheme, id| fix_up(Some(&[acl(1, scheme, id)]), &[]).is_ok();
+        for (scheme, id) in [
+            ("world", "anyone"),
+            ("digest", ":b"),
+            ("digest", "a:b:"),
+            ("ip", "1.2.3.4/32"),
+            ("ip", "01.2.3.4"),
+        ] {
+            assert!(valid(scheme, id), "{scheme}:{id}");
+        }
+        for (scheme, id) in [
+            ("world", "other"),
+            ("", "anyone"),
+            ("digest", "a:"),
+            ("digest", "a"),
+            ("digest", ""),
+            ("digest", ":"),
+            ("digest", "a:b:c"),
+            ("ip", "1.2.3"),
+            ("ip", "1.2.3.4.5"),
+            ("ip", "1.2.3.256"),
+            ("ip", "1.2.3.4/33"),
+            ("ip", "1.2.3.4/"),
+            ("ip", "::1/129"),
+            ("ip", ""),
+            ("super", ""),
+            ("sasl", "bob"),
+            ("auth", ""),
+        ] {
+            assert!(!valid(scheme, id), "{scheme}:{id}");
+        }
+        assert_eq!(fix_up(None, &[]), Err(ErrorCode::InvalidAcl));
+        assert_eq!(fix_up(Some(&[]), &[]), Err(ErrorCode::InvalidAcl));
+    }
+
+    #[test]
+    fn auth_becomes_who_asks() {
+        let me = ids(&[("ip", "1.2.3.4"), ("digest", "a:1"), ("super", ""), ("digest", "b:2")]);
+        let wish = [acl(31, "auth", "x"), acl(1, "world", "anyone"), acl(31, "auth", "x")];
+        let stored = vec![acl(31, "digest", "a:1"), acl(31, "digest", "b:2"), acl(1, "world", "anyone")];
+        assert_eq!(fix_up(Some(&wish), &me), Ok(stored));
+        assert_eq!(fix_up(Some(&wish), &me[..1]), Err(ErrorCode::InvalidAcl));
+        // Bits are kept as sent.
+        assert_eq!(fix_up(Some(&[acl(255, "world", "anyone")]), &[]), Ok(vec![acl(255, "world", "anyone")]));
+    }
+
+    #[test]
+    fn hashes_are_for_admins() {
+        let list = [
+            acl(perms::READ, "world", "anyone"),
+            acl(perms::ADMIN, "digest", "u:h:h"),
+            acl(2, "ip", "1.2.3.4"),
+        ];
+        let seen = mask(&list, &ids(&[("ip", "9.9.9.9")])).unwrap();
+        assert_eq!(seen[1], acl(perms::ADMIN, "digest", "u:x"));
+        assert_eq!((&seen[0], &seen[2]), (&list[0], &list[2]));
+        assert_eq!(mask(&list, &ids(&[("digest", "u:h:h")])), Ok(list.to_vec()));
+        assert_eq!(mask(&list[1..], &ids(&[("ip", "1.2.3.4")])), Err(ErrorCode::NoAuth));
+    }
+}

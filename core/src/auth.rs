@@ -49,3 +49,49 @@ pub fn user(id: &Id) -> String {
         _ => id.id.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    #[test]
+    fn digests() {
+        assert_eq!(digest_id(b"u:p"), "u:Jq7wMyA/w2Vd5WIDAKdu4OIIFEQ=");
+        assert_eq!(
+            authenticate("digest", Some(b"u:p"), PEER, None),
+            Some(vec![Id::new("digest", &digest_id(b"u:p"))])
+        );
+        assert!(digest_id(b"nocolon").starts_with("nocolon:"));
+        let secret = digest_id(b"super:pw");
+        let ids = authenticate("digest", Some(b"super:pw"), PEER, Some(&secret)).unwrap();
+        assert_eq!(ids, [Id::new("super", ""), Id::new("digest", &secret)]);
+        assert_eq!(authenticate("digest", Some(b"super:no"), PEER, Some(&secret)).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn refusals() {
+        assert_eq!(authenticate("digest", None, PEER, None), None);
+        assert_eq!(authenticate("world", Some(b"anyone"), PEER, None), None);
+        assert_eq!(authenticate("", Some(b""), PEER, None), None);
+    }
+
+    #[test]
+    fn addresses_as_java_writes_them() {
+        let text = |a: &str| ip_id(a.parse().unwrap()).id;
+        assert_eq!(
+            ["127.0.0.1", "::1", "::ffff:1.2.3.4", "fe80::AB"].map(text),
+            ["127.0.0.1", "0:0:0:0:0:0:0:1", "1.2.3.4", "fe80:0:0:0:0:0:0:ab"]
+        );
+        assert_eq!(authenticate("ip", None, PEER, None), Some(vec![Id::new("ip", "127.0.0.1")]));
+    }
+
+    #[test]
+    fn users() {
+        assert_eq!(user(&Id::new("digest", "u:h:h")), "u");
+        assert_eq!(user(&Id::new("ip", "0:0:0:0:0:0:0:1")), "0:0:0:0:0:0:0:1");
+        assert_eq!(user(&Id::new("super", "")), "");
+    }
+}

@@ -115,3 +115,70 @@ pub fn cmp(a: &str, b: &str) -> Ordering {
 pub fn special(path: &str) -> bool {
     matches!(path, "" | "/" | "/zookeeper" | "/zookeeper/quota" | "/zookeeper/config")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn refusals_in_javas_words() {
+        for (path, text) in [
+            ("", "Path length must be > 0"),
+            ("a", "Path must start with / character"),
+            ("/a/", "Path must not end with / character"),
+            ("//", "Path must not end with / character"),
+            ("/a//b", "Invalid path string \"/a//b\" caused by empty node name specified @3"),
+            ("/.", "Invalid path string \"/.\" caused by relative paths not allowed @1"),
+            ("/a/./b", "Invalid path string \"/a/./b\" caused by relative paths not allowed @3"),
+            ("/a/..", "Invalid path string \"/a/..\" caused by relative paths not allowed @4"),
+            ("/../a", "Invalid path string \"/../a\" caused by relative paths not allowed @2"),
+            ("/a\0", "Invalid path string \"/a\0\" caused by null character not allowed @2"),
+            ("/é\u{1f}", "Invalid path string \"/é\u{1f}\" caused by invalid character @2"),
+            ("/é🦓", "Invalid path string \"/é🦓\" caused by invalid character @2"),
+        ] {
+            assert_eq!(validate(path).unwrap_err().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn the_edges_of_what_is_allowed() {
+        for c in ['\u{20}', '\u{7e}', '\u{a0}', '\u{d7ff}', '\u{f900}', '\u{ffef}'] {
+            assert_eq!(validate(&format!("/{c}")), Ok(()), "{c:?}");
+        }
+        for c in [
+            '\u{1}',
+            '\u{1f}',
+            '\u{7f}',
+            '\u{9f}',
+            '\u{e000}',
+            '\u{f8ff}',
+            '\u{fff0}',
+            '\u{ffff}',
+            '\u{10000}',
+        ] {
+            assert!(matches!(validate(&format!("/{c}")), Err(BadPath::Invalid(_))), "{c:?}");
+        }
+        for path in ["/", "/...", "/.x", "/x.", "/..x/a", "/a/x..", "/a/.../b"] {
+            assert_eq!(validate(path), Ok(()), "{path}");
+        }
+    }
+
+    #[test]
+    fn parts() {
+        assert_eq!(
+            ["/a/b", "/a", "/", "", "a", "a/b", "/a/"].map(parent),
+            [Some("/a"), Some("/"), None, None, None, Some("a"), Some("/a")]
+        );
+        assert_eq!(["/a/b", "/a", "/", "a"].map(name), ["b", "a", "", "a"]);
+    }
+
+    proptest! {
+        /// The order is that of the lists of names.
+        #[test]
+        fn walk_order(a in "(/[!-0aé]{1,2}){0,4}", b in "(/[!-0aé]{1,2}){0,4}") {
+            let names = |p: &str| p.split('/').map(str::to_owned).collect::<Vec<_>>();
+            prop_assert_eq!(cmp(&a, &b), names(&a).cmp(&names(&b)));
+        }
+    }
+}
