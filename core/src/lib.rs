@@ -28,3 +28,5 @@ pub mod tree;
 
 pub mod session;
 pub mod watch;
+
+pub mod client;
