@@ -206,6 +206,7 @@ const USES: &[(&str, Uses)] = &[
     ("auth", Uses::Only("proto")),
     ("boundary", Uses::Only("id limits proto")),
     ("config", Uses::Only("id limits time")),
+    ("record", Uses::Only("boundary config time")),
     ("tree", Uses::Only("path acl id jute limits proto rng")),
     ("watch", Uses::Only("path tree boundary id limits proto")),
     ("session", Uses::Only("id limits proto rng time")),
@@ -300,10 +301,13 @@ fn the_core_asks_for_nothing() {
 const DEPENDENCIES: &[(&str, &str)] = &[
     (
         "core",
-        "base64 bytes crc32fast flate2 foldhash indexmap proptest rand_chacha serde sha1 simd-adler32 snap",
+        "base64 bytes crc32fast flate2 foldhash indexmap postcard proptest rand_chacha serde sha1 simd-adler32 snap",
     ),
     ("sim", "anyhow bytes postcard rand_chacha serde zebu-core proptest"),
-    ("runtime-tokio", "anyhow bytes postcard serde tracing zebu-core"),
+    (
+        "runtime-tokio",
+        "anyhow bytes clap foldhash postcard serde socket2 tempfile tokio tracing tracing-subscriber zebu-core",
+    ),
     ("tests", "anyhow bytes serde_json zebu-core zebu-sim proptest"),
     ("fuzz", "libfuzzer-sys zebu-sim"),
 ];

@@ -15,3 +15,5 @@ pub mod clock;
 pub mod disk;
 pub mod net;
 pub mod queue;
+
+pub mod fuzz;
