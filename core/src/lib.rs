@@ -29,4 +29,6 @@ pub mod tree;
 pub mod session;
 pub mod watch;
 
+pub mod disk;
+
 pub mod client;

@@ -21,8 +21,13 @@ pub const HANDSHAKE_MS: u64 = 10_000;
 /// Bytes of a snapshot per disk operation: one slice a step, so that no step takes long.
 pub const SNAPSHOT_SLICE: usize = 256 << 10;
 
-/// Longest txn body that a log may hold: jute.maxbuffer + its extra size.
-pub const MAX_TXN: usize = 2 * 0xfffff;
+/// Longest transaction body that a log may hold. Java refuses beyond jute.maxbuffer and its extra size; but a closeSession
+/// lists every ephemeral of its session, and what was written must be readable.
+pub const MAX_TXN: usize = 1 << 30;
+
+/// Unsynced bytes that may lie in a log file: what a power cut can tear, and so how far behind a torn entry others of the same
+/// fate may lie. The largest request at jute.maxbuffer's default fits; so does what any disk can write in one sync.
+pub const LOG_IN_FLIGHT: usize = (1 << 20) + (64 << 10);
 
 /// Decompressed size up to which a compressed snapshot is read.
 pub const MAX_SNAPSHOT: u64 = 64 << 30;
