@@ -216,8 +216,12 @@ mod tests {
         let (mut a, mut out) = (Appender::new(Zxid(6)), Vec::new());
         (7..10).for_each(|z| drop(a.append(&txn(z, 10))));
         a.flush(&mut out, |_, _| ());
-        let begin =
-            ["create writing.log.7", "append writing.log.7", "sync writing.log.7 1", "rename writing.log.7 log.7"];
+        let begin = [
+            "create writing.log.7",
+            "append writing.log.7",
+            "sync writing.log.7 1",
+            "rename writing.log.7 log.7",
+        ];
         assert_eq!(ops(&mut out), [&begin[..], &["syncdir 2"]].concat());
         (10..15).for_each(|z| drop(a.append(&txn(z, 10))));
         a.flush(&mut out, |_, _| ());

@@ -88,7 +88,8 @@ impl Catalog {
     pub(super) fn purge(&mut self, retain: usize) -> Vec<FileName> {
         let newest_first = || self.snapshots.iter().rev().filter(|(_, (_, health))| *health != Health::Bad);
         let verified = newest_first().find(|(_, (_, health))| *health == Health::Verified);
-        let (Some((verified, _)), Some((kept, _))) = (verified, newest_first().take(retain.max(1)).last()) else {
+        let (Some((verified, _)), Some((kept, _))) = (verified, newest_first().take(retain.max(1)).last())
+        else {
             return Vec::new();
         };
         let oldest = *verified.min(kept);
@@ -174,7 +175,8 @@ mod tests {
         let c = catalog(&[(0, Unread), (10, Unread), (20, Unread), (30, Verified)], &logs);
         assert_eq!(purged(c), ["snapshot.0", "log.1"]);
         // A bad one is kept for looking at as long as it is new, but not counted.
-        let c = catalog(&[(0, Unread), (5, Bad), (10, Unread), (20, Unread), (25, Bad), (30, Verified)], &logs);
+        let c =
+            catalog(&[(0, Unread), (5, Bad), (10, Unread), (20, Unread), (25, Bad), (30, Verified)], &logs);
         assert_eq!(purged(c), ["snapshot.0", "snapshot.5", "log.1"]);
     }
 

@@ -136,7 +136,9 @@ impl fmt::Display for RecoverNote {
             RecoverNote::BadSnapshot { file, why } => {
                 write!(f, "{file} cannot be used, an older one is tried: {why}")
             }
-            RecoverNote::TrustedEmpty => write!(f, "logs without a snapshot are trusted, as the settings say"),
+            RecoverNote::TrustedEmpty => {
+                write!(f, "logs without a snapshot are trusted, as the settings say")
+            }
             RecoverNote::SnapshotAhead { file, needs, log_end } => write!(
                 f,
                 "{file} needs the log up to {needs}, which ends at {log_end}: an older snapshot is used, this one removed"
@@ -154,7 +156,10 @@ impl fmt::Display for RecoverNote {
                 write!(f, "{file} is torn at offset {at}; the next file goes on without a hole")
             }
             RecoverNote::Repeated { first, count } => {
-                write!(f, "{count} entries repeat the zxid of the one before, the first {first}; they are skipped")
+                write!(
+                    f,
+                    "{count} entries repeat the zxid of the one before, the first {first}; they are skipped"
+                )
             }
             RecoverNote::DigestMismatch { first, count } => {
                 write!(f, "{count} digests differ from the logged ones, the first at {first}")
@@ -262,7 +267,9 @@ impl fmt::Display for RecoverError {
             RecoverError::ShortLog { file, len } => {
                 write!(f, "{file} has {len} bytes, less than a header; {DAMAGED}")
             }
-            RecoverError::NoLog { file } => write!(f, "{file} is no transaction log: the magic is wrong; {DAMAGED}"),
+            RecoverError::NoLog { file } => {
+                write!(f, "{file} is no transaction log: the magic is wrong; {DAMAGED}")
+            }
             RecoverError::WrongSum { file, at } => {
                 write!(f, "{file}, entry at offset {at}: the checksum is wrong; {DAMAGED}")
             }
