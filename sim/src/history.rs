@@ -2,7 +2,8 @@
 //!
 //! A history is one list of (simulated time, [`Entry`]). Entries are small; requests, results, paths and the like lie in
 //! lists beside it and are named by index, and [`History::clear`] keeps all allocations for the next seed. Paths and
-//! requests are as on the wire (a chroot is already in front). It knows neither the world nor the checkers.
+//! requests, and the paths in results and events, are as on the wire (a chroot is in front). It knows neither the world nor the
+//! checkers.
 
 use bytes::Bytes;
 use std::net::IpAddr;
@@ -91,7 +92,8 @@ pub enum Entry {
         /// What.
         event: Event,
     },
-    /// A serving server was given bytes that completed at least one frame of this client connection.
+    /// A serving server was given bytes that completed at least one frame of this client connection that is no auth packet
+    /// (those do not keep a session alive). The handshake counts.
     Taken {
         /// Which server.
         server: ServerId,

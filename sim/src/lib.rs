@@ -16,4 +16,7 @@ pub mod disk;
 pub mod net;
 pub mod queue;
 
+pub mod check;
+pub mod history;
+
 pub mod fuzz;

@@ -1,0 +1,476 @@
+//! C1, C3, C5, C6, X1, F1: the order of calls, replies and transactions. Zxids are the witness: the order that they claim is
+//! verified, not searched for. Also what is known of each handle and call, which other rules ask for.
+
+use super::demand::Asker;
+use super::model::{Index, Model};
+use super::replies::{self, Judge};
+use super::rights::Credentials;
+use super::watches::{Sight, Watches};
+use super::{Cx, Found, Limits, Rule};
+use crate::history::{Call, HandleState, History, Who};
+use std::collections::VecDeque;
+use zebu_core::boundary::Conn;
+use zebu_core::id::{SessionId, Zxid};
+use zebu_core::proto::{ErrorCode, Id, OpCode, Request, Response};
+use zebu_core::time::Time;
+
+/// How a call stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fate {
+    /// No return, or one that the client made up: it may have happened.
+    Unknown,
+    /// A server's reply came.
+    Answered,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct CallFacts {
+    who: Who,
+    fate: Fate,
+    returned: bool,
+    /// Credentials that were surely presented before it.
+    creds: u16,
+    /// The newest write returned to anyone before it was made.
+    real: Index,
+    /// The newest transaction committed before it was made, by the staleness bound.
+    fresh: Index,
+    /// The newest transaction known before it was made.
+    known: Index,
+}
+
+/// What is known of a handle.
+#[derive(Debug)]
+pub(super) struct Handle {
+    pub(super) session: SessionId,
+    pub(super) state: Option<HandleState>,
+    /// When something last came from a server, or the handle was made.
+    pub(super) heard: Time,
+    conn: Option<Conn>,
+    /// Largest zxid of a reply.
+    floor: Zxid,
+    /// Calls without a return, in order.
+    open: VecDeque<Call>,
+    /// The address, then what credentials added, in order.
+    ids: Vec<Id>,
+    /// By number of credentials: how many of `ids`.
+    upto: Vec<usize>,
+    sure: Vec<(Time, usize)>,
+}
+
+/// A call's return.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reply<'a> {
+    pub(super) who: Who,
+    pub(super) call: Call,
+    pub(super) conn: Option<Conn>,
+    pub(super) zxid: Zxid,
+    pub(super) result: &'a Result<Response, ErrorCode>,
+}
+
+/// Calls, handles and the order between them.
+#[derive(Debug, Default)]
+pub(super) struct Order {
+    handles: Vec<Handle>,
+    calls: Vec<CallFacts>,
+    credentials: Credentials,
+    /// By state: the call that made it.
+    makers: Vec<Option<Call>>,
+    /// The newest write returned.
+    returned: Index,
+}
+
+fn is_write(request: &Request) -> bool {
+    matches!(
+        request.op(),
+        OpCode::Create
+            | OpCode::Create2
+            | OpCode::CreateContainer
+            | OpCode::CreateTtl
+            | OpCode::Delete
+            | OpCode::SetData
+            | OpCode::SetAcl
+            | OpCode::Multi
+            | OpCode::CloseSession
+    )
+}
+
+impl Order {
+    pub(super) fn clear(&mut self) {
+        self.handles.clear();
+        self.calls.clear();
+        self.makers.clear();
+        self.returned = 0;
+    }
+
+    pub(super) fn handle(&self, who: Who) -> &Handle {
+        &self.handles[usize::from(who.handle)]
+    }
+
+    pub(super) fn handles(&self) -> &[Handle] {
+        &self.handles
+    }
+
+    fn of(&mut self, who: Who) -> &mut Handle {
+        &mut self.handles[usize::from(who.handle)]
+    }
+
+    pub(super) fn open(&mut self, cx: Cx<'_>, who: Who) {
+        let setup = &cx.h.setups[usize::from(who.handle)];
+        self.handles.push(Handle {
+            session: SessionId::NONE,
+            state: None,
+            heard: cx.at,
+            conn: None,
+            floor: Zxid::ZERO,
+            open: VecDeque::new(),
+            ids: vec![Id::new("ip", &setup.peer.to_string())],
+            upto: vec![1],
+            sure: Vec::new(),
+        });
+        for (scheme, auth) in &setup.auth {
+            self.add_credential(cx, who, scheme, Some(auth));
+        }
+        self.all_sure(who);
+    }
+
+    fn add_credential(&mut self, cx: Cx<'_>, who: Who, scheme: &str, auth: Option<&bytes::Bytes>) {
+        let peer = cx.h.setups[usize::from(who.handle)].peer;
+        let ids = self.credentials.get(scheme, auth, peer, cx.limits.config.super_digest.as_deref());
+        let handle = self.of(who);
+        for id in ids.unwrap_or_default() {
+            if !handle.ids.contains(&id) {
+                handle.ids.push(id);
+            }
+        }
+        handle.upto.push(handle.ids.len());
+    }
+
+    /// The server has every credential before anything else of the connection.
+    fn all_sure(&mut self, who: Who) {
+        let handle = self.of(who);
+        let all = handle.ids.len();
+        handle.sure.clear();
+        handle.sure.push((Time(0), all));
+    }
+
+    /// Who may see which watch events.
+    pub(super) fn sight<'a>(&'a self, who: Who, limits: &Limits) -> Sight<'a> {
+        let handle = self.handle(who);
+        Sight { ids: &handle.ids, sure: &handle.sure, skip_acl: limits.config.skip_acl }
+    }
+
+    pub(super) fn invoke(&mut self, cx: Cx<'_>, model: &Model, who: Who, call: Call) {
+        let Cx { h, limits, at } = cx;
+        if let Request::Auth { scheme, auth } = &h.requests[call.0 as usize] {
+            self.add_credential(cx, who, scheme.as_deref().unwrap_or_default(), auth.as_ref());
+        }
+        let known = model.last();
+        let fresh = match limits.staleness {
+            None => 0,
+            Some(bound) if bound.0 == 0 => known,
+            Some(bound) => model.known_before(Time(at.0.saturating_sub(bound.0))),
+        };
+        let real = self.returned;
+        let handle = self.of(who);
+        handle.open.push_back(call);
+        let creds = handle.upto.len() as u16 - 1;
+        let facts = CallFacts { who, fate: Fate::Unknown, returned: false, creds, real, fresh, known };
+        assert_eq!(self.calls.len(), call.0 as usize, "calls are numbered in order");
+        self.calls.push(facts);
+    }
+
+    pub(super) fn heard(&mut self, who: Who, at: Time) {
+        self.of(who).heard = at;
+    }
+
+    pub(super) fn gone(&mut self, who: Who) {
+        self.of(who).open.clear();
+    }
+
+    pub(super) fn state(
+        &mut self,
+        model: &mut Model,
+        watches: &mut Watches,
+        at: Time,
+        who: Who,
+        state: HandleState,
+        found: &mut Found,
+    ) {
+        match state {
+            HandleState::Connected { conn, session, reattached, .. } => {
+                self.all_sure(who);
+                let handle = self.of(who);
+                (handle.conn, handle.session, handle.heard) = (Some(conn), session, at);
+                watches.connected(model, who, handle.floor, reattached);
+            }
+            HandleState::Disconnected => {
+                self.of(who).conn = None;
+                watches.disconnected(model, who, at, found);
+            }
+            HandleState::Expired | HandleState::Closed | HandleState::AuthFailed => {
+                self.of(who).conn = None;
+                watches.ended(model, who, at, found);
+            }
+        }
+        self.of(who).state = Some(state);
+    }
+
+    /// A call returned.
+    pub(super) fn ret(
+        &mut self,
+        cx: Cx<'_>,
+        model: &mut Model,
+        watches: &mut Watches,
+        reply: &Reply<'_>,
+        found: &mut Found,
+    ) {
+        let Cx { h, at, .. } = cx;
+        let (who, request) = (reply.who, &h.requests[reply.call.0 as usize]);
+        let facts = &mut self.calls[reply.call.0 as usize];
+        if std::mem::replace(&mut facts.returned, true) || facts.who != who {
+            return found.add(Rule::X1, at, || {
+                format!("{who:?}: {} returned twice or to another", call(h, reply.call))
+            });
+        }
+        let facts = *facts;
+        let handle = &mut self.handles[usize::from(who.handle)];
+        let first = handle.open.front() == Some(&reply.call);
+        handle.open.retain(|c| *c != reply.call);
+        let Some(conn) = reply.conn else { return };
+        self.calls[reply.call.0 as usize].fate = Fate::Answered;
+        handle.heard = at;
+        if let Request::Auth { scheme, auth } = request {
+            // Answered at once, out of order, at no zxid.
+            if reply.result.is_ok() {
+                handle.sure.push((at, handle.upto[usize::from(facts.creds)]));
+            }
+            let known =
+                scheme.as_deref() == Some("ip") || (scheme.as_deref() == Some("digest") && auth.is_some());
+            if known != reply.result.is_ok() {
+                found.add(Rule::C2, at, || {
+                    format!("{who:?}: {} gave {:?}", call(h, reply.call), reply.result)
+                });
+            }
+            return;
+        }
+        let in_order = first || handle.open.iter().all(|c| *c > reply.call || is_auth(h, *c));
+        if handle.conn.is_some_and(|c| c != conn) || !in_order {
+            found.add(Rule::C3, at, || format!("{who:?}: {} was answered out of order", call(h, reply.call)));
+        }
+        if let Ok(response) = reply.result
+            && !replies::is_answer(request, response)
+        {
+            return found.add(Rule::X1, at, || {
+                format!("{who:?}: {} was answered by another's reply {response:?}", call(h, reply.call))
+            });
+        }
+        if reply.zxid < handle.floor && reply.zxid > Zxid::ZERO {
+            found.add(Rule::C3, at, || {
+                let floor = self.handles[usize::from(who.handle)].floor;
+                format!("{who:?}: {} was answered at {}, after {floor}", call(h, reply.call), reply.zxid)
+            });
+        }
+        let handle = &mut self.handles[usize::from(who.handle)];
+        handle.floor = handle.floor.max(reply.zxid);
+        self.judge(cx, model, watches, reply, facts, found);
+    }
+
+    fn judge(
+        &mut self,
+        cx: Cx<'_>,
+        model: &mut Model,
+        watches: &mut Watches,
+        reply: &Reply<'_>,
+        facts: CallFacts,
+        found: &mut Found,
+    ) {
+        let Cx { h, limits, at } = cx;
+        let (who, request) = (reply.who, &h.requests[reply.call.0 as usize]);
+        let Some(index) = model.index(reply.zxid) else {
+            if !refused_at_the_edge(request, reply.result, limits) {
+                found.add(Rule::C4, at, || {
+                    format!(
+                        "{who:?}: {} was answered at {}, which is not committed",
+                        call(h, reply.call),
+                        reply.zxid
+                    )
+                });
+            }
+            return;
+        };
+        let free_failure = index > 0 && {
+            let (txn, taken) = (model.txn(index), self.makers.get(index as usize).copied().flatten());
+            txn.session == self.handle(who).session && txn.failed && taken.is_none()
+        };
+        let edge = !free_failure && refused_at_the_edge(request, reply.result, limits);
+        let write = is_write(request) && !edge;
+        if write {
+            self.order_write(cx, index, reply, facts, found);
+        } else {
+            let bound = if matches!(request, Request::Sync { .. }) { facts.real } else { facts.fresh };
+            if index < bound {
+                let rule = if matches!(request, Request::Sync { .. }) { Rule::C5 } else { Rule::C6 };
+                found.add(rule, at, || {
+                    let wanted = model.zxid(bound);
+                    format!("{who:?}: {} was answered at {}, after {wanted}", call(h, reply.call), reply.zxid)
+                });
+            }
+        }
+        let (sight, asker) = (self.sight(who, limits), self.asker(who, limits));
+        watches.replied(model, who, index, &sight, at, found);
+        let fault = self.by_any_credentials(who, facts, |n| {
+            let who = Asker { ids: &asker.ids[..n], ..asker };
+            let mut judge = Judge { model: &mut *model, h, who };
+            match write {
+                true if index == 0 => Err((Rule::C4, "is a write without a zxid".to_owned())),
+                true => judge.write(index, request, Some(reply.result)),
+                false => judge.read(index, request, reply.result),
+            }
+        });
+        if let Err((rule, text)) = fault {
+            found.add(rule, at, || format!("{who:?}: {} at {}: {text}", call(h, reply.call), reply.zxid));
+        }
+        watches.answered(model, who, request, reply.result, at, found);
+    }
+
+    fn asker<'a>(&'a self, who: Who, limits: &Limits) -> Asker<'a> {
+        let handle = self.handle(who);
+        Asker {
+            session: handle.session,
+            ids: &handle.ids,
+            skip_acl: limits.config.skip_acl,
+            extended: limits.config.extended_types,
+        }
+    }
+
+    /// A call that waited for a connection is sent behind credentials that were presented later: any number of them may count.
+    fn by_any_credentials<E>(
+        &self,
+        who: Who,
+        facts: CallFacts,
+        mut judge: impl FnMut(usize) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let upto = &self.handle(who).upto;
+        let first = judge(upto[usize::from(facts.creds)]);
+        if first.is_ok() || upto[usize::from(facts.creds)..].iter().any(|n| judge(*n).is_ok()) {
+            return Ok(());
+        }
+        first
+    }
+
+    fn order_write(
+        &mut self,
+        cx: Cx<'_>,
+        index: Index,
+        reply: &Reply<'_>,
+        facts: CallFacts,
+        found: &mut Found,
+    ) {
+        let (Cx { h, at, .. }, who) = (cx, reply.who);
+        if index <= facts.real {
+            found.add(Rule::C1, at, || {
+                format!(
+                    "{who:?}: {} took zxid {}, not above a write returned before",
+                    call(h, reply.call),
+                    reply.zxid
+                )
+            });
+        }
+        if self.makers.len() <= index as usize {
+            self.makers.resize(index as usize + 1, None);
+        }
+        if let Some(other) = self.makers[index as usize].replace(reply.call) {
+            found.add(Rule::C1, at, || {
+                let (a, b) = (call(h, reply.call), call(h, other));
+                format!("{who:?}: {a} and {b} both have the zxid {}", reply.zxid)
+            });
+        }
+        self.returned = self.returned.max(index);
+    }
+
+    /// Every transaction of a handle's session is one call's, in order; at most one each.
+    pub(super) fn finish(&mut self, cx: Cx<'_>, model: &mut Model, found: &mut Found) {
+        let Cx { h, limits, at } = cx;
+        self.makers.resize(model.last() as usize + 1, None);
+        // By handle: calls up to here are used up.
+        let mut cursor: Vec<u32> = vec![0; self.handles.len()];
+        let mut mine: Vec<Vec<Call>> = vec![Vec::new(); self.handles.len()];
+        for (number, facts) in self.calls.iter().enumerate() {
+            if facts.fate == Fate::Unknown && is_write(&h.requests[number]) {
+                mine[usize::from(facts.who.handle)].push(Call(number as u32));
+            }
+        }
+        for index in 1..=model.last() {
+            let txn = *model.txn(index);
+            if txn.kind == -10 {
+                continue;
+            }
+            let Some(n) = self.handles.iter().rposition(|x| x.session == txn.session && x.session.0 != 0)
+            else {
+                continue;
+            };
+            if let Some(maker) = self.makers[index as usize] {
+                if maker.0 < cursor[n] {
+                    found.add(Rule::C3, at, || {
+                        format!(
+                            "handle {n}: {} at {} took effect after a later call",
+                            call(h, maker),
+                            txn.zxid
+                        )
+                    });
+                }
+                cursor[n] = cursor[n].max(maker.0 + 1);
+                continue;
+            }
+            let explains = |c: &&Call| {
+                let facts = self.calls[c.0 as usize];
+                c.0 >= cursor[n] && index > facts.known && {
+                    let asker = self.asker(facts.who, limits);
+                    let request = &h.requests[c.0 as usize];
+                    let by = |n: usize| {
+                        let who = Asker { ids: &asker.ids[..n], ..asker };
+                        Judge { model: &mut *model, h, who }.write(index, request, None)
+                    };
+                    self.by_any_credentials(facts.who, facts, by).is_ok()
+                }
+            };
+            let explained = mine[n].iter().find(explains).copied();
+            match explained {
+                Some(c) => cursor[n] = c.0 + 1,
+                // An expiry closes a session without a call.
+                None if txn.kind == -11 => {}
+                None => found.add(Rule::C1, at, || {
+                    format!("handle {n}: no call explains the transaction {} of its session", txn.zxid)
+                }),
+            }
+        }
+    }
+}
+
+fn is_auth(h: &History, call: Call) -> bool {
+    matches!(h.requests[call.0 as usize], Request::Auth { .. })
+}
+
+/// A call in words.
+fn call(h: &History, call: Call) -> String {
+    format!("call {} {:?}", call.0, h.requests[call.0 as usize])
+}
+
+/// An error that a server may give without asking the tree, so that it takes no zxid.
+fn refused_at_the_edge(request: &Request, result: &Result<Response, ErrorCode>, limits: &Limits) -> bool {
+    match result {
+        Err(ErrorCode::MarshallingError) => match request {
+            Request::Multi(parts) => !super::demand::parses(parts),
+            Request::MultiRead(_) | Request::Reconfig { .. } => true,
+            _ => false,
+        },
+        Err(ErrorCode::Unimplemented) => match request {
+            Request::Create(c) => matches!(c.flags, 5 | 6) && !limits.config.extended_types,
+            Request::Check { .. } | Request::DeleteContainer { .. } | Request::Sasl { .. } => true,
+            Request::Reconfig { .. } => true,
+            _ => false,
+        },
+        Err(_) => matches!(request, Request::Reconfig { .. }),
+        Ok(_) => false,
+    }
+}

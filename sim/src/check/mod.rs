@@ -1,0 +1,303 @@
+//! The checkers: what a run's history must and must not show. They share nothing with the core but its records; the model of
+//! ZooKeeper's state is their own. One pass over the entries, in order; every rule is a small state machine or a question to
+//! the model, which knows every past state.
+//!
+//! | file | rules |
+//! |---|---|
+//! | `model`, `txn`, `paths`, `rights` | the state after every committed transaction |
+//! | `demand`, `replies` | C2, C4, N1, M1: what a write must do, what a reply must say |
+//! | `linear` | C1, C3, C5, C6, X1, F1: order |
+//! | `watches` | W1–W3 |
+//! | `sessions` | E1, E2, S1, S2, S4 |
+//! | `durable` | D1, D3, D4, T1, T2, Z2, Z3, Z4, F1 |
+//! | `live` | L3, L5 |
+
+mod demand;
+mod durable;
+mod linear;
+mod live;
+mod model;
+mod paths;
+mod replies;
+mod rights;
+mod sessions;
+mod txn;
+mod watches;
+
+use crate::history::{Entry, History, Phase};
+use model::Model;
+use std::fmt;
+use zebu_core::config::Config;
+use zebu_core::id::Zxid;
+use zebu_core::time::{Span, Time};
+
+/// A guarantee, by its name in the list of rules.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Rule {
+    /// Writes are linearizable: their zxids are distinct and respect real time; each transaction is one call's.
+    C1,
+    /// The same by search, without looking at zxids: C1'.
+    C1Search,
+    /// Every reply and every transaction is what the state demands.
+    C2,
+    /// A session's replies come in order and never show an older state; its writes take effect in order.
+    C3,
+    /// Reads show committed states only.
+    C4,
+    /// A read after sync shows all that was returned before the sync.
+    C5,
+    /// Reads are not staler than the bound.
+    C6,
+    /// Each reply is its own call's.
+    X1,
+    /// What was acknowledged is there in the end.
+    F1,
+    /// A watch event comes before the reply that shows its cause.
+    W1,
+    /// At most one event a watch, and only for a cause.
+    W2,
+    /// No watch event is lost.
+    W3,
+    /// Ephemerals live exactly as long as their sessions.
+    E1,
+    /// Sessions expire when their time is up, not earlier, not much later.
+    E2,
+    /// Nothing of a session comes after its close.
+    S1,
+    /// Owners of ephemerals are open sessions.
+    S2,
+    /// A session keeps its identity.
+    S4,
+    /// Sequence numbers are the parent's creation counter.
+    N1,
+    /// A multi happens whole or not at all.
+    M1,
+    /// The tree's digest is the model's after every transaction.
+    T1,
+    /// What recovery reads is what was in memory.
+    T2,
+    /// Nothing is promised before it is durable.
+    D1,
+    /// Recovery of any disk image starts and keeps all promises.
+    D3,
+    /// The log has no gap.
+    D4,
+    /// One payload per zxid.
+    Z2,
+    /// What a serving server applies is the committed sequence.
+    Z3,
+    /// Zxids go up by one within an epoch.
+    Z4,
+    /// Every call returns in time.
+    L3,
+    /// Every restart succeeds in time.
+    L5,
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Rule::C1Search => f.write_str("C1'"),
+            other => fmt::Debug::fmt(other, f),
+        }
+    }
+}
+
+/// A broken rule.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Violation {
+    /// Which.
+    pub rule: Rule,
+    /// When it came to light.
+    pub at: Time,
+    /// What happened.
+    pub text: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.at.0 / 1_000_000;
+        write!(f, "{} at {}.{:03} s: {}", self.rule, ms / 1000, ms % 1000, self.text)
+    }
+}
+
+/// What the checkers must know of the run beside its history.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Limits {
+    /// The servers' settings.
+    pub config: Config,
+    /// Servers whose disks must hold a transaction before it counts as committed.
+    pub quorum: usize,
+    /// How stale a read may be in real time: 0 for a single server; `None`: not checked.
+    pub staleness: Option<Span>,
+    /// Clocks of clients run at most so many millionths off.
+    pub client_ppm: u32,
+    /// How late a session's expiry may be beyond timeout and ticks: pauses of the process, queues, one commit.
+    pub expiry_slack: Span,
+    /// Every call returns so long after the last fault, or after it was made.
+    pub reply: Span,
+    /// Every restart serves after so long.
+    pub restart: Span,
+}
+
+impl Limits {
+    /// Bounds for one server with these settings: generous ones; a caller with a measured worst case sets its own.
+    pub fn standalone(config: Config) -> Limits {
+        let longest = Span::from_millis(config.max_session_timeout_ms.max(0) as u64);
+        Limits {
+            config,
+            quorum: 1,
+            staleness: Some(Span::ZERO),
+            client_ppm: 100_000,
+            expiry_slack: Span::from_millis(10_000),
+            reply: Span(longest.0 * 2 + Span::from_millis(60_000).0),
+            restart: Span::from_millis(60_000),
+        }
+    }
+}
+
+/// Where a rule looks: the run, its bounds, the time of the entry at hand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cx<'a> {
+    h: &'a History,
+    limits: &'a Limits,
+    at: Time,
+}
+
+/// Violations beyond this many are not kept: one is enough to fail a run, a few help to understand it.
+const MOST: usize = 16;
+
+/// Where rules report to.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    list: Vec<Violation>,
+}
+
+impl Found {
+    fn add(&mut self, rule: Rule, at: Time, text: impl FnOnce() -> String) {
+        if self.list.len() < MOST {
+            self.list.push(Violation { rule, at, text: text() });
+        }
+    }
+}
+
+/// All rules' state; one value serves many runs and keeps its allocations.
+#[derive(Debug, Default)]
+pub struct Checker {
+    found: Found,
+    model: Model,
+    order: linear::Order,
+    watches: watches::Watches,
+    sessions: sessions::Sessions,
+    disks: durable::Disks,
+    live: live::Live,
+}
+
+impl Checker {
+    /// A checker for any number of runs.
+    pub fn new() -> Checker {
+        Checker::default()
+    }
+
+    /// Judges a whole run.
+    pub fn run(&mut self, h: &History, limits: &Limits) -> &[Violation] {
+        self.begin();
+        for number in 0..h.entries.len() {
+            self.on(h, limits, number);
+        }
+        self.finish(h, limits)
+    }
+
+    /// Forgets the last run.
+    pub fn begin(&mut self) {
+        self.found.list.clear();
+        self.model.clear(Zxid::ZERO);
+        self.order.clear();
+        self.watches.clear();
+        self.sessions.clear();
+        self.disks.clear();
+        self.live.clear();
+    }
+
+    /// What has been found so far.
+    pub fn found(&self) -> &[Violation] {
+        &self.found.list
+    }
+
+    /// Takes in the entry of this number; for a run that stops at the first violation.
+    pub fn on(&mut self, h: &History, limits: &Limits, number: usize) {
+        let (at, entry) = &h.entries[number];
+        let (cx, at, found) = (Cx { h, limits, at: *at }, *at, &mut self.found);
+        self.live.on(cx, entry, self.disks.forgiven(), found);
+        match entry {
+            Entry::Open { who } => {
+                self.watches.open();
+                self.order.open(cx, *who);
+            }
+            Entry::Invoke { who, call } => self.order.invoke(cx, &self.model, *who, *call),
+            Entry::Return { who, call, conn, zxid, result } => {
+                if self.disks.void() {
+                    return;
+                }
+                let result = &h.results[result.0 as usize];
+                if conn.is_some() {
+                    self.disks.shown(cx, *zxid, found);
+                }
+                let reply = linear::Reply { who: *who, call: *call, conn: *conn, zxid: *zxid, result };
+                self.order.ret(cx, &mut self.model, &mut self.watches, &reply, found);
+            }
+            Entry::Notify { who, zxid, kind, path, .. } => {
+                if !self.disks.void() {
+                    let path = &h.paths[path.0 as usize];
+                    let sight = self.order.sight(*who, limits);
+                    let event = (*zxid, *kind, path.as_str());
+                    self.watches.event(&mut self.model, *who, event, &sight, at, found);
+                    self.order.heard(*who, at);
+                }
+            }
+            Entry::State { who, state } => {
+                if !self.disks.void() {
+                    self.sessions.state(cx, &self.model, &self.order, *who, *state, found);
+                    self.order.state(&mut self.model, &mut self.watches, at, *who, *state, found);
+                }
+            }
+            Entry::Gone { who } => {
+                self.order.gone(*who);
+                self.watches.ended(&mut self.model, *who, at, found);
+            }
+            Entry::Server { server, event, .. } => {
+                let place = number as u32;
+                self.disks.event(cx, &mut self.model, (*server, event, place), found);
+                if !self.disks.void() {
+                    self.sessions.event(cx, &self.model, *server, event, found);
+                }
+            }
+            Entry::Taken { server, conn } => self.sessions.taken(at, *server, *conn),
+            Entry::Clock { server, mono, ppm } => self.sessions.clock(at, *server, *mono, *ppm),
+            Entry::Crash { server, .. } => {
+                self.disks.crash(*server);
+                self.sessions.crash(*server);
+            }
+            Entry::Image { .. }
+            | Entry::DiskLied { .. }
+            | Entry::Restart { .. }
+            | Entry::Recovered { .. }
+            | Entry::Refused { .. }
+            | Entry::Shadow { .. } => self.disks.disk(cx, &self.model, entry, found),
+            Entry::Phase(Phase::Healed | Phase::Probe | Phase::End) => {}
+        }
+    }
+
+    /// Judges what only the end can tell.
+    pub fn finish(&mut self, h: &History, limits: &Limits) -> &[Violation] {
+        let at = h.entries.last().map_or(Time(0), |(at, _)| *at);
+        let (cx, found) = (Cx { h, limits, at }, &mut self.found);
+        self.live.finish(cx, self.disks.forgiven(), found);
+        if !self.disks.void() {
+            self.watches.finish(&self.model, at, found);
+            self.order.finish(cx, &mut self.model, found);
+            self.sessions.finish(cx, &self.model, found);
+        }
+        &self.found.list
+    }
+}
