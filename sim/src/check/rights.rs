@@ -264,7 +264,8 @@ mod tests {
         let me = [Id::new("ip", "10.1.2.3"), Id::new("digest", "u:h"), Id::new("digest", "v:h")];
         let open = acl(31, "world", "anyone");
         assert_eq!(fix_up(Some(&[open.clone(), open.clone()]), &me), Ok(Cow::Owned(vec![open.clone()])));
-        let both = fix_up(Some(&[acl(3, "auth", "")]), &me).unwrap();
+        let auth = [acl(3, "auth", "")];
+        let both = fix_up(Some(&auth), &me).unwrap();
         assert!(same(&both, &[acl(3, "digest", "v:h"), acl(3, "digest", "u:h")]));
         for bad in [
             None,
