@@ -305,8 +305,6 @@ pub enum Stop {
     Ordered,
     /// Its log cannot be trusted to hold what it promised.
     Disk(DiskFault),
-    /// The zxid counter of its epoch is used up (standalone: 2^32 transactions, which needs an ensemble to roll over).
-    ZxidsExhausted,
 }
 
 impl fmt::Display for Stop {
@@ -317,7 +315,6 @@ impl fmt::Display for Stop {
                 f,
                 "{fault}; nothing that was acknowledged is lost, mend the disk and start the server again"
             ),
-            Stop::ZxidsExhausted => write!(f, "the zxid counter is used up"),
         }
     }
 }
@@ -444,6 +441,8 @@ pub enum CloseCause {
     ZxidAhead,
     /// The session asked for does not exist, or the password is wrong.
     InvalidSession,
+    /// The server does not serve yet, or not any more.
+    NotServing,
     /// An auth packet that no provider accepts.
     AuthFailed,
     /// No handshake in time.

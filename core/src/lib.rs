@@ -31,4 +31,6 @@ pub mod watch;
 
 pub mod disk;
 
+pub mod server;
+
 pub mod client;

@@ -15,6 +15,9 @@ pub const SEND_CLOSE: usize = 64 << 20;
 /// Requests of one connection that may wait (for its own writes) before the server stops reading from it.
 pub const CONN_PENDING: usize = 1000;
 
+/// Bytes of the requests of one connection that may wait, for the same reason.
+pub const CONN_PENDING_BYTES: usize = 16 << 20;
+
 /// How long a connection may stay without a handshake: `zookeeper.nio.sessionlessCnxnTimeout`.
 pub const HANDSHAKE_MS: u64 = 10_000;
 

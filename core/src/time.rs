@@ -59,3 +59,43 @@ impl Sub<Span> for Time {
         Time(self.0.saturating_sub(d.0))
     }
 }
+
+/// A wall-clock moment as Java prints a `Date` in UTC: `Sun Nov 22 09:39:10 UTC 2026`.
+pub fn java_date(at: Millis) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let seconds = at.0.div_euclid(1000);
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    // Civil date from days since 1970, in years that begin in March: leap days fall at the end.
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let of_era = z.rem_euclid(146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 2 } else { from_march - 10 };
+    let year = year_of_era + era * 400 + i64::from(month < 2);
+    format!(
+        "{} {} {day:02} {:02}:{:02}:{:02} UTC {year}",
+        DAYS[days.rem_euclid(7) as usize],
+        MONTHS[month as usize],
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_printed_as_java_does() {
+        assert_eq!(java_date(Millis(0)), "Thu Jan 01 00:00:00 UTC 1970");
+        assert_eq!(java_date(Millis(1_795_340_350_999)), "Sun Nov 22 09:39:10 UTC 2026");
+        assert_eq!(java_date(Millis(951_782_400_000)), "Tue Feb 29 00:00:00 UTC 2000");
+        assert_eq!(java_date(Millis(-1)), "Wed Dec 31 23:59:59 UTC 1969");
+    }
+}

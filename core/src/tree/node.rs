@@ -72,7 +72,8 @@ impl Node {
         self.share = if counts(path) { share(self.head, &self.stat) } else { 0 };
     }
 
-    pub(super) fn share(&self) -> u64 {
+    /// Its share of the tree's digest.
+    pub fn share(&self) -> u64 {
         u64::from(self.share)
     }
 }
