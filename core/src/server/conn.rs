@@ -147,9 +147,9 @@ impl Connection {
     pub(super) fn session(&self) -> Option<SessionId> {
         match self.state {
             State::Fresh => None,
-            State::Connecting { session, .. }
-            | State::Open { session, .. }
-            | State::Closing { session } => Some(session),
+            State::Connecting { session, .. } | State::Open { session, .. } | State::Closing { session } => {
+                Some(session)
+            }
         }
     }
 

@@ -22,8 +22,7 @@ pub(super) fn mntr(base: &Base, out: &mut String) {
     put("uptime", &base.now.mono.since(base.started.mono).as_millis());
     put("znode_count", &base.tree.node_count());
     put("watch_count", &base.watches.watch_count());
-    let ephemerals: usize =
-        base.tree.sessions_with_ephemerals().map(|(_, n)| n).sum();
+    let ephemerals: usize = base.tree.sessions_with_ephemerals().map(|(_, n)| n).sum();
     put("ephemerals_count", &ephemerals);
     put("approximate_data_size", &base.tree.approximate_data_size());
     put("global_sessions", &base.sessions.len());

@@ -51,8 +51,7 @@ impl Prep<'_> {
         let owned = |p: &&str| {
             self.outstanding.node(self.tree, p).is_some_and(|n| n.stat.ephemeral_owner == session.0)
         };
-        let mut paths: Vec<String> =
-            self.tree.ephemerals(session).filter(owned).map(str::to_owned).collect();
+        let mut paths: Vec<String> = self.tree.ephemerals(session).filter(owned).map(str::to_owned).collect();
         let in_flight = self.outstanding.ephemerals_of(session.0).filter(|(_, exists)| *exists);
         paths.extend(in_flight.map(|(p, _)| p.to_owned()));
         paths.sort_unstable();
@@ -119,14 +118,12 @@ impl Prep<'_> {
         let mut parent = self.node(parent_path)?;
         self.permit(&parent, perms::CREATE)?;
         let counter = parent.stat.cversion;
-        let path =
-            if mode.is_sequential() { format!("{}{counter:010}", c.path) } else { c.path.clone() };
+        let path = if mode.is_sequential() { format!("{}{counter:010}", c.path) } else { c.path.clone() };
         path::validate(&path).map_err(|_| ErrorCode::BadArguments)?;
         if self.outstanding.node(self.tree, &path).is_some() {
             return Err(ErrorCode::NodeExists);
         }
-        if let Owner::Session(_) =
-            Owner::from_stored(parent.stat.ephemeral_owner, self.config.extended_types)
+        if let Owner::Session(_) = Owner::from_stored(parent.stat.ephemeral_owner, self.config.extended_types)
         {
             return Err(ErrorCode::NoChildrenForEphemerals);
         }
@@ -223,12 +220,7 @@ impl Prep<'_> {
         self.set(path, None);
     }
 
-    fn set_data(
-        &mut self,
-        path: &str,
-        data: Option<&bytes::Bytes>,
-        version: i32,
-    ) -> Result<Txn, ErrorCode> {
+    fn set_data(&mut self, path: &str, data: Option<&bytes::Bytes>, version: i32) -> Result<Txn, ErrorCode> {
         path::validate(path).map_err(|_| ErrorCode::BadArguments)?;
         let mut node = self.node(path)?;
         self.permit(&node, perms::WRITE)?;

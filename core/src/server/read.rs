@@ -39,7 +39,9 @@ pub(super) fn read(base: &mut Base, id: Conn, request: &Request) -> Result<Respo
             let n = base.tree.descendants(path).expect("the node has just been read");
             Ok(Response::Count(i32::try_from(n).unwrap_or(i32::MAX)))
         }
-        Request::MultiRead(ops) => Ok(Response::Multi(ops.iter().map(|op| one_of_many(base, id, op)).collect())),
+        Request::MultiRead(ops) => {
+            Ok(Response::Multi(ops.iter().map(|op| one_of_many(base, id, op)).collect()))
+        }
         Request::Sync { path } => Ok(Response::Sync { path: path.clone() }),
         Request::Ping => Ok(Response::Empty),
         Request::CheckWatches { path, kind } => match base.watches.contains(id, path, *kind) {
@@ -62,7 +64,9 @@ pub(super) fn read(base: &mut Base, id: Conn, request: &Request) -> Result<Respo
             set_watches(base, id, watches);
             Ok(Response::Empty)
         }
-        Request::GetEphemerals { prefix } => Ok(Response::Ephemerals(ephemerals(base, id, prefix.as_deref()))),
+        Request::GetEphemerals { prefix } => {
+            Ok(Response::Ephemerals(ephemerals(base, id, prefix.as_deref())))
+        }
         Request::WhoAmI => Ok(Response::WhoAmI(who_am_i(base, id))),
         Request::Create(_)
         | Request::Delete { .. }

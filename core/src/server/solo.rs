@@ -370,13 +370,8 @@ impl Solo {
         let zxid = next_zxid(self.last_proposed);
         self.last_proposed = zxid;
         let header = TxnHeader { session, cxid, zxid, time: base.now.wall.0 };
-        let prep = Prep {
-            config: &base.config,
-            tree: &base.tree,
-            outstanding: &mut self.outstanding,
-            header,
-            ids,
-        };
+        let prep =
+            Prep { config: &base.config, tree: &base.tree, outstanding: &mut self.outstanding, header, ids };
         let txn = match proposal {
             Proposal::Write(request) => prep.write(request),
             Proposal::CreateSession { timeout } => Txn::CreateSession { timeout },
@@ -492,8 +487,7 @@ fn authenticate(base: &mut Base, id: Conn, xid: Xid, mut r: Reader<'_>) {
     };
     let super_digest = base.config.super_digest.as_deref();
     let peer = conn.peer.addr.ip();
-    let ids =
-        scheme.and_then(|scheme| auth::authenticate(&scheme, auth.as_deref(), peer, super_digest));
+    let ids = scheme.and_then(|scheme| auth::authenticate(&scheme, auth.as_deref(), peer, super_digest));
     match ids {
         Some(ids) => {
             conn.add_ids(ids);

@@ -161,10 +161,7 @@ pub(super) fn mode(role: RoleName) -> &'static str {
 
 fn server_lines(base: &Base, out: &mut String) {
     let (stats, latency) = (&base.stats, &base.stats.latency);
-    line(
-        out,
-        format_args!("Latency min/avg/max: {}/{}/{}", latency.min(), latency.avg(), latency.max()),
-    );
+    line(out, format_args!("Latency min/avg/max: {}/{}/{}", latency.min(), latency.avg(), latency.max()));
     line(out, format_args!("Received: {}", stats.received));
     line(out, format_args!("Sent: {}", stats.sent));
     line(out, format_args!("Connections: {}", base.conns.len()));
