@@ -2,7 +2,7 @@
 //! `ZooKeeper` and `ZKWatchManager`. Must not know a server's insides, nor who drives it.
 //!
 //! The driver feeds [`ClientInput`]s and carries out [`ClientOutput`]s; the application asks by [`ClientInput::Call`]. Applications
-//! written as async code use the face instead. What holds:
+//! written as async code use [`face`] instead. What holds:
 //! - Calls are sent in the order in which they were made, and answered in that order.
 //! - An event comes before the reply to anything that shows its effect.
 //! - When a connection ends, every call without a reply ends in ConnectionLoss, also one that was still waiting to be sent.
@@ -10,6 +10,7 @@
 //! - Watches outlive connections; sessions outlive servers.
 
 mod connect;
+pub mod face;
 mod link;
 mod machine;
 mod prepare;

@@ -95,3 +95,10 @@ impl ErrorCode {
         self as i32
     }
 }
+
+impl std::fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "KeeperErrorCode = {}", self.text())
+    }
+}
+impl std::error::Error for ErrorCode {}
