@@ -397,12 +397,23 @@ impl Solo {
                     if self.phase == Phase::Recovering {
                         self.phase = Phase::Serving;
                         base.event(Event::Became(RoleName::Standalone));
+                        self.close_orphans(base);
                     }
                 }
                 Vouch::OwnAck(zxid) => self.commit_up_to(base, zxid),
             }
         }
         self.finish_if_idle(base);
+    }
+
+    /// Ephemerals whose session is not known (Java's fuzzy snapshots can leave them) go as if it closed now. Java deletes
+    /// them without a transaction, and its log does not replay to its tree then.
+    fn close_orphans(&mut self, base: &mut Base) {
+        let owners = base.tree.sessions_with_ephemerals().map(|(owner, _)| owner);
+        let orphans: Vec<SessionId> = owners.filter(|s| base.sessions.timeout(*s).is_none()).collect();
+        for session in orphans {
+            self.propose(base, None, session, 0, &[], Proposal::CloseSession);
+        }
     }
 
     fn commit_up_to(&mut self, base: &mut Base, zxid: Zxid) {
