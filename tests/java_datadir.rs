@@ -143,8 +143,11 @@ fn same_as_java(got: &Recovered, java: &Value) -> Result<()> {
         ensure!(ours == theirs, "sessions {ours:?}, Java {theirs:?}");
     }
     let theirs = java["tree"].as_object().context("a tree")?;
-    let ours: BTreeMap<&str, Value> =
-        got.tree.iter().map(|(path, node)| (if path.is_empty() { "/" } else { path }, shown(got, node))).collect();
+    let ours: BTreeMap<&str, Value> = got
+        .tree
+        .iter()
+        .map(|(path, node)| (if path.is_empty() { "/" } else { path }, shown(got, node)))
+        .collect();
     for (path, node) in theirs {
         let ours = ours.get(path.as_str()).with_context(|| format!("{path} is missing"))?;
         ensure!(ours == node, "{path}: {ours} instead of {node}");
