@@ -1,5 +1,19 @@
 //! Zebu on tokio: the driver that steps the core against real sockets and disks. The core decides, this crate performs.
 //!
-//! [`Server`](config::ServerConfig) is an embedded server; the `zebu` binary is a thin face over it.
+//! [`Server`] is an embedded server; the `zebu` binary is a thin face over it.
+//!
+//! Reading order: `server` (what starts and ends when), `node` (one step and its outputs), `transport`, `storage`.
 
 pub mod config;
+mod events;
+mod files;
+mod host;
+mod node;
+mod record;
+mod server;
+mod storage;
+mod transport;
+
+pub use config::ServerConfig;
+pub use files::DirError;
+pub use server::{ServeError, Server};

@@ -21,8 +21,6 @@ mod paths;
 mod replies;
 mod rights;
 mod sessions;
-#[cfg(test)]
-mod tests;
 mod txn;
 mod watches;
 
@@ -296,7 +294,6 @@ impl Checker {
         let (cx, found) = (Cx { h, limits, at }, &mut self.found);
         self.live.finish(cx, self.disks.forgiven(), found);
         if !self.disks.void() {
-            self.disks.finish(cx, found);
             self.watches.finish(&self.model, at, found);
             self.order.finish(cx, &mut self.model, found);
             self.sessions.finish(cx, &self.model, found);

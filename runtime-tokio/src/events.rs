@@ -1,0 +1,27 @@
+//! The core's events as log lines: what an operator wants to see at `info`, all else at `debug` and `trace`.
+
+use tracing::{debug, info, trace, warn};
+use zebu_core::boundary::Event;
+
+pub(crate) fn log(event: &Event) {
+    match event {
+        Event::Became(role) => info!(?role, "serving clients"),
+        Event::Proposed { zxid } => trace!(%zxid, "proposed"),
+        Event::Vouched(vouch) => trace!(?vouch, "vouched"),
+        Event::Committed { zxid, txn } => trace!(%zxid, bytes = txn.len(), "committed"),
+        Event::Applied { zxid, digest } => trace!(%zxid, digest, "applied"),
+        Event::ConnClosed { conn, cause } => debug!(conn = conn.0, ?cause, "closed the connection"),
+        Event::SessionAttached { session, conn, reattached } => {
+            debug!(%session, conn = conn.0, reattached, "session attached");
+        }
+        Event::SessionExpired { session } => info!(%session, "session expired"),
+        Event::LogRolled { first } => debug!(%first, "log rolled"),
+        Event::SnapshotBegun { zxid } => info!(%zxid, "snapshot begun"),
+        Event::SnapshotDone { zxid, bytes } => info!(%zxid, bytes, "snapshot done"),
+        Event::SnapshotFailed { fault } => {
+            warn!(%fault, "snapshot given up; the log keeps everything until the next one")
+        }
+        Event::Purged { files } => info!(files, "old files purged"),
+        Event::Replied { session, op, latency } => trace!(%session, op, latency, "replied"),
+    }
+}
