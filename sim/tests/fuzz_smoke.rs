@@ -5,7 +5,7 @@ use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 use zebu_core::rng::Rng;
-use zebu_sim::fuzz::BODIES;
+use zebu_sim::fuzz::{BODIES, client_input, recover_input, server_input};
 
 /// Inputs longer than this teach nothing more.
 const LONGEST: usize = 1 << 16;
@@ -30,32 +30,54 @@ fn corpus() -> Vec<Vec<u8>> {
         let bytes = std::fs::read(&path).expect("readable");
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
         if name.ends_with(".jsonl") {
-            out.extend(payloads(&String::from_utf8(bytes).expect("text")));
+            let all = exchanges(&String::from_utf8(bytes).expect("text"));
+            for life in all.chunks(12) {
+                out.push(server_input(life.iter().map(|(request, _)| &request[..])));
+                out.push(client_input(life.iter().map(|(request, reply)| (&request[..], &reply[..]))));
+            }
+            out.extend(all.into_iter().flat_map(|(request, reply)| [request, reply]));
         } else if name.starts_with("log.") {
             out.extend(bodies(&bytes));
             out.push(bytes);
         } else if name.starts_with("snapshot.") {
-            out.push(bytes);
+            let form = if name.ends_with(".gz") { 1 } else { 2 * u8::from(name.ends_with(".snappy")) };
+            out.push([&[form][..], &bytes].concat());
         }
     }
+    out.extend(directories());
     out.retain(|b| b.len() <= LONGEST);
     assert!(out.len() > 500, "the corpus has only {} inputs", out.len());
     out
 }
 
-/// The hex fields `request` and `response` of a capture.
-fn payloads(text: &str) -> Vec<Vec<u8>> {
-    let hex = |h: &str| -> Vec<u8> {
-        let h: Vec<u8> = h.bytes().filter(u8::is_ascii_hexdigit).collect();
+/// Whole data directories.
+fn directories() -> Vec<Vec<u8>> {
+    let read = |path: PathBuf| {
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        (name, std::fs::read(&path).expect("readable"))
+    };
+    let mut dirs = Vec::new();
+    for entry in std::fs::read_dir(traces().join("datadir")).expect("readable") {
+        let dir = entry.expect("an entry").path().join("version-2");
+        if dir.is_dir() {
+            let mut paths = Vec::new();
+            files(&dir, &mut paths);
+            dirs.push(recover_input(&paths.into_iter().map(read).collect::<Vec<_>>()));
+        }
+    }
+    dirs
+}
+
+/// The hex fields `request` and `response` of a capture, line by line; nothing for null.
+fn exchanges(text: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let hex = |line: &str, key: &str| -> Vec<u8> {
+        let rest = line.split(key).nth(1).unwrap_or_default().strip_prefix('"').unwrap_or_default();
+        let h: Vec<u8> = rest.bytes().take_while(|b| *b != b'"').filter(u8::is_ascii_hexdigit).collect();
         h.chunks_exact(2)
             .map(|p| u8::from_str_radix(std::str::from_utf8(p).expect("hex"), 16).expect("hex"))
             .collect()
     };
-    ["\"request\": \"", "\"response\": \""]
-        .iter()
-        .flat_map(|key| text.split(key).skip(1))
-        .map(|rest| hex(rest.split('"').next().unwrap_or_default()))
-        .collect()
+    text.lines().map(|l| (hex(l, "\"request\": "), hex(l, "\"response\": "))).collect()
 }
 
 /// Bodies of the entries of a log: after the header of 16 bytes each is {long checksum, int length, body, byte}.
@@ -149,4 +171,4 @@ macro_rules! smokes {
     };
 }
 
-smokes! { client_bytes server_bytes txn }
+smokes! { client_bytes server_bytes txn log snapshot recover server client }
