@@ -10,7 +10,7 @@ const FILE_LINES: usize = 900;
 /// No function is longer, but those in [`LONG_FUNCTIONS`].
 const FUNCTION_LINES: usize = 70;
 /// Functions that are longer still, with their length. One that got shorter has to be entered anew, or struck out.
-const LONG_FUNCTIONS: &[(&str, &str, usize)] = &[];
+const LONG_FUNCTIONS: &[(&str, &str, usize)] = &[("core/src/server/words.rs", "text", 72)];
 
 /// A text file of the tree, by its path from the top.
 struct File {
@@ -210,7 +210,7 @@ const USES: &[(&str, Uses)] = &[
     ("tree", Uses::Only("path acl id jute limits proto rng")),
     ("watch", Uses::Only("path tree boundary id limits proto")),
     ("session", Uses::Only("id limits proto rng time")),
-    ("disk", Uses::Only("boundary config id jute limits path proto rng time tree")),
+    ("disk", Uses::Only("boundary config id jute limits path proto rng session time tree")),
     ("client", Uses::AllBut("server tree disk watch session config acl")),
     ("server", Uses::AllBut("client")),
 ];
@@ -303,12 +303,12 @@ const DEPENDENCIES: &[(&str, &str)] = &[
         "core",
         "base64 bytes crc32fast flate2 foldhash indexmap postcard proptest rand_chacha serde sha1 simd-adler32 snap",
     ),
-    ("sim", "anyhow bytes postcard rand_chacha serde zebu-core proptest"),
+    ("sim", "anyhow base64 bytes crc32fast postcard proptest rand_chacha serde sha1 zebu-core"),
     (
         "runtime-tokio",
         "anyhow bytes clap foldhash postcard serde socket2 tempfile tokio tracing tracing-subscriber zebu-core",
     ),
-    ("tests", "anyhow bytes serde_json zebu-core zebu-sim proptest"),
+    ("tests", "anyhow base64 bytes proptest serde_json zebu-core zebu-sim"),
     ("fuzz", "libfuzzer-sys zebu-sim"),
 ];
 
