@@ -1,3 +1,4 @@
+//! Configuration files: what is read, what warns, what is refused.
 use super::*;
 
 fn parse(text: &str) -> Result<(ServerConfig, Vec<Warning>), ConfigError> {

@@ -1,1 +1,2 @@
+//! The truth table of recovery, row by row, and the directories that real servers wrote.
 

@@ -1,1 +1,2 @@
+//! Snapshots of ours and of real servers, whole and damaged.
 
