@@ -1,2 +1,1 @@
 //! The truth table of recovery, row by row, and the directories that real servers wrote.
-

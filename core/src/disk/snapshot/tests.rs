@@ -1,2 +1,1 @@
 //! Snapshots of ours and of real servers, whole and damaged.
-
