@@ -3,6 +3,7 @@
 
 use super::line::Line;
 use super::stats::Latency;
+use crate::auth;
 use crate::boundary::{Conn, Output, PeerInfo};
 use crate::id::{SessionId, Xid, Zxid};
 use crate::jute::{Write, begin_frame, end_frame};
@@ -119,7 +120,7 @@ impl Connection {
                 last_latency_ms: 0,
                 latency: Latency::default(),
             },
-            ids: Arc::new([Id { scheme: "ip".to_owned(), id: peer.addr.ip().to_string() }]),
+            ids: Arc::new([auth::ip_id(peer.addr.ip())]),
             input: BytesMut::new(),
             out: BytesMut::new(),
             dirty: false,
@@ -175,25 +176,20 @@ impl Connection {
         })
     }
 
-    pub(super) fn take_input(&mut self) -> BytesMut {
-        std::mem::take(&mut self.input)
+    /// Bytes that came in and have not been looked at.
+    pub(super) fn input(&self) -> &[u8] {
+        &self.input
     }
 
-    /// Keeps what is left of `input` after `used` bytes.
-    pub(super) fn put_input(&mut self, mut input: BytesMut, used: usize) {
-        assert!(self.input.is_empty(), "the input was taken out");
-        input.advance(used);
-        if !input.is_empty() {
-            self.input = input;
-        }
+    pub(super) fn put_input(&mut self, bytes: &[u8]) {
+        self.input.extend_from_slice(bytes);
     }
 
-    pub(super) fn put_rest(&mut self, rest: &[u8]) {
-        self.input.extend_from_slice(rest);
-    }
-
-    pub(super) fn has_input(&self) -> bool {
-        !self.input.is_empty()
+    /// The payload of the frame in front, which is whole.
+    pub(super) fn take_frame(&mut self, len: usize) -> BytesMut {
+        self.stats.received += 1;
+        self.input.advance(4);
+        self.input.split_to(len)
     }
 
     pub(super) fn unsent(&self) -> usize {

@@ -2,10 +2,11 @@
 //! The only module that knows all the others.
 //!
 //! [`Base`] is what outlives a role: tree, sessions, watches, store, connections. A [`Role`] is a value that borrows it.
-//! A write goes conn → solo (prep → append) → store → durable → commit: tree, watches, reply; a read goes conn → line →
+//! A write goes front → solo (prep → append) → store → durable → commit: tree, watches, reply; a read goes front → line →
 //! reply.
 
 mod conn;
+mod front;
 mod line;
 mod mntr;
 mod outstanding;

@@ -2,22 +2,22 @@
 //! `PrepRequestProcessor`, `SyncRequestProcessor` and `FinalRequestProcessor` in one line.
 
 use super::Base;
-use super::conn::{Frame, State};
+use super::conn::State;
+use super::front::Ask;
 use super::line::{MalformedReply, Waiting, What};
 use super::outstanding::Outstanding;
 use super::prep::Prep;
+use super::read;
 use super::reaper::Reaper;
-use super::{read, words};
-use crate::auth;
 use crate::boundary::{
     AdminOrder, CloseCause, Conn, Event, Input, Lane, RoleName, Stop, Ticket, Timer, Vouch,
 };
 use crate::config::Config;
 use crate::id::{SessionId, Xid, Zxid};
-use crate::jute::{Bad, Reader};
+use crate::jute::Bad;
 use crate::proto::{
-    ConnectRequest, ConnectResponse, ErrorCode, LoggedTxn, OpCode, ReplyHeader, Request, RequestHeader,
-    Response, Txn, TxnHeader,
+    ConnectRequest, ConnectResponse, ErrorCode, LoggedTxn, OpCode, ReplyHeader, Request, Response, Txn,
+    TxnHeader,
 };
 use crate::session::{self, Touch};
 use crate::time::{Now, Time};
@@ -51,6 +51,14 @@ struct InFlight {
     body: Bytes,
     /// Who gets the reply.
     asker: Option<Conn>,
+}
+
+/// Whose operation it is, and how it is to be answered.
+struct Asked {
+    session: SessionId,
+    xid: Xid,
+    op: OpCode,
+    size: usize,
 }
 
 /// What gets a zxid.
@@ -174,84 +182,35 @@ impl Solo {
         }
     }
 
-    // ---- bytes ----
+    // ---- questions ----
 
     fn received(&mut self, base: &mut Base, id: Conn, bytes: &[u8]) {
         if self.phase == Phase::Stopping {
             return;
         }
         base.stats.bytes_received += bytes.len() as u64;
-        let crowded = base.is_crowded();
         let Some(conn) = base.conns.get_mut(id) else { return };
-        if conn.has_input() || conn.is_blocked(crowded) {
-            conn.put_rest(bytes);
-            self.pump(base, id);
-        } else {
-            let used = self.frames(base, id, bytes);
-            if let Some(conn) = base.conns.get_mut(id) {
-                conn.put_rest(&bytes[used..]);
+        conn.put_input(bytes);
+        self.pump(base, id);
+    }
+
+    /// Takes the questions of a connection as far as they need not wait.
+    fn pump(&mut self, base: &mut Base, id: Conn) {
+        while self.phase != Phase::Stopping
+            && let Some(ask) = base.next_ask(id, self.is_serving())
+        {
+            match ask {
+                Ask::Session(request) => self.connect(base, id, request),
+                Ask::Operation { session, timeout_ms, xid, op, request, size } => {
+                    // Expired or closing: dropped; the close's commit ends the connection.
+                    if base.sessions.touch(session, Some(timeout_ms), base.now.mono) == Touch::Live {
+                        let asked = Asked { session, xid, op, size };
+                        self.operation(base, id, asked, request);
+                    }
+                }
             }
         }
         base.conns.touch(id);
-    }
-
-    /// Looks at what waits in a connection's input, if it may be looked at.
-    fn pump(&mut self, base: &mut Base, id: Conn) {
-        let crowded = base.is_crowded();
-        let Some(conn) = base.conns.get_mut(id) else { return };
-        if !conn.has_input() || conn.is_blocked(crowded) {
-            return;
-        }
-        let input = conn.take_input();
-        let used = self.frames(base, id, &input);
-        if let Some(conn) = base.conns.get_mut(id) {
-            conn.put_input(input, used);
-        }
-    }
-
-    /// Handles whole frames at the front of `bytes`; returns how many bytes that used.
-    fn frames(&mut self, base: &mut Base, id: Conn, bytes: &[u8]) -> usize {
-        let mut used = 0;
-        while self.phase != Phase::Stopping {
-            let Some(conn) = base.conns.get(id) else { return bytes.len() };
-            if conn.is_blocked(base.is_crowded()) {
-                break;
-            }
-            let fresh = conn.state == State::Fresh;
-            if fresh && let Some(word) = words::at_front(&bytes[used..]) {
-                words::answer(base, self.is_serving(), id, word);
-                return bytes.len();
-            }
-            match Frame::at_front(&bytes[used..], base.config.max_frame) {
-                Frame::Partial => break,
-                Frame::Bad(n) => {
-                    base.close(id, CloseCause::FrameLength(n));
-                    return bytes.len();
-                }
-                Frame::Whole(len) => {
-                    let frame = &bytes[used + 4..used + 4 + len];
-                    used += 4 + len;
-                    self.frame(base, id, fresh, frame);
-                }
-            }
-        }
-        used
-    }
-
-    fn frame(&mut self, base: &mut Base, id: Conn, fresh: bool, frame: &[u8]) {
-        base.stats.received += 1;
-        if let Some(conn) = base.conns.get_mut(id) {
-            conn.stats.received += 1;
-        }
-        let mut r = Reader::new(frame);
-        let done = if fresh {
-            ConnectRequest::decode(&mut r).map(|request| self.connect(base, id, request))
-        } else {
-            RequestHeader::decode(&mut r).map(|header| self.request(base, id, header, r, frame.len()))
-        };
-        if done.is_err() {
-            base.close(id, CloseCause::BadFrame);
-        }
     }
 
     // ---- handshake ----
@@ -294,34 +253,10 @@ impl Solo {
         }
     }
 
-    // ---- requests ----
+    // ---- operations ----
 
-    fn request(&mut self, base: &mut Base, id: Conn, header: RequestHeader, r: Reader<'_>, size: usize) {
-        let Some(conn) = base.conns.get_mut(id) else { return };
-        let State::Open { session, timeout_ms } = conn.state else {
-            unreachable!("requests are looked at in session only")
-        };
-        let xid = header.xid;
-        let op = match OpCode::from_int(header.op) {
-            None | Some(OpCode::Check | OpCode::DeleteContainer) => {
-                conn.reply(xid, Zxid::NONE, Err(ErrorCode::Unimplemented));
-                return base.close(id, CloseCause::UnknownOpcode(header.op));
-            }
-            Some(OpCode::Auth) => return authenticate(base, id, xid, r),
-            Some(OpCode::Sasl) => {
-                // No SASL here: Java's answer without a JAAS section.
-                conn.reply(xid, Zxid::ZERO, Ok(&Response::Sasl { token: None }));
-                return base.conns.touch(id);
-            }
-            Some(op) => op,
-        };
-        if base.sessions.touch(session, Some(timeout_ms), base.now.mono) != Touch::Live {
-            // Expired or closing: dropped; the close's commit ends the connection.
-            return;
-        }
-        let since = base.now.mono;
-        let waiting = |what| Waiting { xid, op, since, size, what };
-        let request = Request::decode(op, &mut r.clone());
+    fn operation(&mut self, base: &mut Base, id: Conn, asked: Asked, request: Result<Request, Bad>) {
+        let Asked { session, xid, op, size } = asked;
         let what = match request {
             Ok(request) if is_write(op) => What::Write { zxid: self.write(base, id, session, xid, &request) },
             // Java numbers a multi before it reads it, and meets a null only when it prepares the write.
@@ -333,12 +268,12 @@ impl Solo {
             Err(_) => What::Malformed(MalformedReply::Header),
             Ok(request) => What::Read(request),
         };
+        let waiting = Waiting { xid, op, since: base.now.mono, size, what };
         let Some(conn) = base.conns.get_mut(id) else { return };
-        let first = conn.line.is_empty();
-        match what {
-            What::Read(_) | What::Malformed(_) if first => answer(base, id, waiting(what)),
-            what => {
-                conn.line.push(waiting(what));
+        match waiting.what {
+            What::Read(_) | What::Malformed(_) if conn.line.is_empty() => answer(base, id, waiting),
+            What::Read(_) | What::Malformed(_) | What::Write { .. } => {
+                conn.line.push(waiting);
                 base.waiting += 1;
             }
         }
@@ -397,12 +332,23 @@ impl Solo {
                     if self.phase == Phase::Recovering {
                         self.phase = Phase::Serving;
                         base.event(Event::Became(RoleName::Standalone));
+                        self.close_orphans(base);
                     }
                 }
                 Vouch::OwnAck(zxid) => self.commit_up_to(base, zxid),
             }
         }
         self.finish_if_idle(base);
+    }
+
+    /// Ephemerals whose session is not known (Java's fuzzy snapshots can leave them) go as if it closed now. Java deletes
+    /// them without a transaction, and its log does not replay to its tree then.
+    fn close_orphans(&mut self, base: &mut Base) {
+        let owners = base.tree.sessions_with_ephemerals().map(|(owner, _)| owner);
+        let orphans: Vec<SessionId> = owners.filter(|s| base.sessions.timeout(*s).is_none()).collect();
+        for session in orphans {
+            self.propose(base, None, session, 0, &[], Proposal::CloseSession);
+        }
     }
 
     fn commit_up_to(&mut self, base: &mut Base, zxid: Zxid) {
@@ -477,29 +423,6 @@ fn welcome(base: &mut Base, id: Conn, session: SessionId, timeout_ms: i32, read_
     conn.send_frame(|w| answer.encode(w));
     base.stats.sent += 1;
     base.conns.touch(id);
-}
-
-/// An auth packet is answered at once, past the line.
-fn authenticate(base: &mut Base, id: Conn, xid: Xid, mut r: Reader<'_>) {
-    let Some(conn) = base.conns.get_mut(id) else { return };
-    let Ok(Request::Auth { scheme, auth }) = Request::decode(OpCode::Auth, &mut r) else {
-        return base.close(id, CloseCause::BadFrame);
-    };
-    let super_digest = base.config.super_digest.as_deref();
-    let peer = conn.peer.addr.ip();
-    let ids = scheme.and_then(|scheme| auth::authenticate(&scheme, auth.as_deref(), peer, super_digest));
-    match ids {
-        Some(ids) => {
-            conn.add_ids(ids);
-            conn.reply(xid, Zxid::ZERO, Ok(&Response::Empty));
-            base.conns.touch(id);
-        }
-        None => {
-            base.stats.auth_failed += 1;
-            conn.reply(xid, Zxid::ZERO, Err(ErrorCode::AuthFailed));
-            base.close(id, CloseCause::AuthFailed);
-        }
-    }
 }
 
 /// The session is gone: its connection goes too, with a reply if it asked for this.
