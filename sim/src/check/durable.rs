@@ -84,7 +84,18 @@ impl Disks {
     }
 
     pub(super) fn crash(&mut self, server: ServerId) {
-        self.of(server).recovery = None;
+        let disk = self.of(server);
+        disk.recovery = None;
+        disk.applied = disk.committed;
+    }
+
+    /// The run is over: nothing is committed and not applied.
+    pub(super) fn finish(&self, cx: Cx<'_>, found: &mut Found) {
+        for d in self.disks.iter().filter(|d| d.applied < d.committed) {
+            found.add(Rule::Z3, cx.at, || {
+                format!("server {} committed {} but applied {} only", d.server, d.committed, d.applied)
+            });
+        }
     }
 
     /// A server's event.

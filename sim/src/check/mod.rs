@@ -11,6 +11,7 @@
 //! | `sessions` | E1, E2, S1, S2, S4 |
 //! | `durable` | D1, D3, D4, T1, T2, Z2, Z3, Z4, F1 |
 //! | `live` | L3, L5 |
+//! | `wgl` | C1': linearizability by search, without zxids |
 
 mod demand;
 mod durable;
@@ -21,8 +22,11 @@ mod paths;
 mod replies;
 mod rights;
 mod sessions;
+#[cfg(test)]
+mod tests;
 mod txn;
 mod watches;
+pub mod wgl;
 
 use crate::history::{Entry, History, Phase};
 use model::Model;
@@ -294,6 +298,7 @@ impl Checker {
         let (cx, found) = (Cx { h, limits, at }, &mut self.found);
         self.live.finish(cx, self.disks.forgiven(), found);
         if !self.disks.void() {
+            self.disks.finish(cx, found);
             self.watches.finish(&self.model, at, found);
             self.order.finish(cx, &mut self.model, found);
             self.sessions.finish(cx, &self.model, found);
