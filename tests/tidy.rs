@@ -303,7 +303,10 @@ const DEPENDENCIES: &[(&str, &str)] = &[
         "core",
         "base64 bytes crc32fast flate2 foldhash indexmap postcard proptest rand_chacha serde sha1 simd-adler32 snap",
     ),
-    ("sim", "anyhow base64 bytes crc32fast postcard proptest rand_chacha serde sha1 zebu-core"),
+    (
+        "sim",
+        "anyhow base64 bytes clap crc32fast indicatif postcard proptest rand_chacha serde serde_json sha1 zebu-core",
+    ),
     (
         "runtime-tokio",
         "anyhow bytes clap foldhash postcard serde socket2 tempfile tokio tracing tracing-subscriber zebu-core",

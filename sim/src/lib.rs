@@ -16,8 +16,17 @@ pub mod disk;
 pub mod net;
 pub mod queue;
 
-pub mod check;
 pub mod history;
+
+pub mod check;
+
+pub mod outcome;
+pub mod trace;
+pub mod world;
+
+pub mod replay;
+pub mod shrink;
+pub mod sweep;
 
 pub mod fuzz;
 pub mod inproc;

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use zebu_core::boundary::Conn;
 
 /// How a link behaves when no fault is on, ns.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, serde::Serialize, serde::Deserialize)]
 pub struct LinkProfile {
     /// The least delay of a byte.
     pub delay: u64,
@@ -142,6 +142,11 @@ impl Pipe {
         self.closed = true;
     }
 
+    /// Nothing arrives before this time.
+    pub fn not_before(&mut self, at: u64) {
+        self.last_arrival = self.last_arrival.max(at);
+    }
+
     /// When the next delivery is due.
     pub fn next(&self) -> Option<u64> {
         if self.held {
@@ -244,8 +249,10 @@ pub struct Wire {
     pub down: Pipe,
     /// Frames of the client that the server has been given.
     pub frames: Frames,
-    /// Frames of the server after its first are replies or events.
+    /// The server has answered the handshake.
     pub greeted: bool,
+    /// The client sent something after the server's host lost power.
+    pub spoke_in_the_dark: bool,
 }
 
 /// Counts whole frames in a stream that comes in pieces.

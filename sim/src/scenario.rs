@@ -12,7 +12,7 @@ use zebu_core::auth;
 use zebu_core::config::{Config, FourLetterWords};
 
 /// Everything that decides a run.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Default, Debug, Serialize, Deserialize)]
 pub struct Scenario {
     /// Names the streams of random numbers.
     pub seed: u64,

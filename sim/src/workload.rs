@@ -16,8 +16,8 @@ pub struct ClientPlan {
     pub name: u16,
     /// The session timeout it asks for, ms.
     pub timeout_ms: i32,
-    /// Below which path it lives.
-    pub chroot: Option<String>,
+    /// Pauses of its client machine: after a round of all servers, and at most before a reconnect, ns.
+    pub patience: u64,
     /// Credentials of each handle.
     pub auth: Vec<(String, Bytes)>,
     /// How long after the end of a handle it makes the next, ns.
@@ -115,7 +115,6 @@ pub struct Mix {
     big_size: u64,
     /// Of 1024 operations, how many are on a path that is none, or a built-in one.
     strange: u32,
-    chroot: Option<String>,
 }
 
 impl Mix {
@@ -148,7 +147,6 @@ impl Mix {
             big: families(&mut r, 150, 200),
             big_size: r.log_uniform(500, 60_000),
             strange: families(&mut r, 400, 64),
-            chroot: r.chance(60).then(|| "/a".to_owned()),
         }
     }
 }
@@ -179,10 +177,10 @@ pub fn plan(mix: &Mix, name: u16) -> ClientPlan {
     let timeout_ms = r.log_uniform(mix.tick_ms, 24 * mix.tick_ms) as i32;
     let auth = if r.chance(400) { vec![credentials(&mut r)] } else { Vec::new() };
     let reopen_after = r.log_uniform(1_000_000, 1_000_000_000);
-    let chroot = mix.chroot.clone().filter(|_| r.chance(512));
+    let patience = r.log_uniform(20_000_000, 1_000_000_000);
     let mut writer = Writer { mix, r, client: name, serial: 0 };
     let ops = writer.program();
-    ClientPlan { name, timeout_ms, chroot, auth, reopen_after, ops }
+    ClientPlan { name, timeout_ms, patience, auth, reopen_after, ops }
 }
 
 fn credentials(r: &mut Stream) -> (String, Bytes) {

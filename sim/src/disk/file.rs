@@ -41,7 +41,24 @@ pub enum Tear {
 }
 
 /// The header of a log or snapshot file.
-const HEADER: usize = 16;
+pub(super) const HEADER: usize = 16;
+
+/// The whole log entries from this offset on: where each ends, its zxid, its body. An entry is {long crc, int len, body,
+/// 'B'}, its zxid 12 bytes into the body. This reading of the format is the simulator's own.
+pub(super) fn entries(log: &[u8], mut at: usize) -> impl Iterator<Item = (usize, i64, &[u8])> {
+    let log = if log.starts_with(b"ZKLG") { log } else { &[] };
+    std::iter::from_fn(move || {
+        let head = log.get(at..at + 12)?;
+        let len = u32::from_be_bytes([head[8], head[9], head[10], head[11]]) as usize;
+        let entry = log.get(at + 12..at + 12 + len + 1)?;
+        if len < 32 || entry[len] != b'B' {
+            return None;
+        }
+        let zxid = i64::from_be_bytes(entry[12..20].try_into().expect("eight bytes"));
+        at += 12 + len + 1;
+        Some((at, zxid, &entry[..len]))
+    })
+}
 
 impl File {
     /// A durable file of this content.
@@ -114,24 +131,11 @@ impl File {
         self.scan.zxid
     }
 
-    /// Counts the log entries that became durable: {long crc, int len, body, 'B'}, the zxid 12 bytes into the body. This
-    /// reading of the format is the simulator's own.
+    /// Counts the log entries that became durable.
     fn rescan(&mut self) {
-        let durable = &self.data[..self.synced];
-        if !durable.starts_with(b"ZKLG") {
-            return;
+        for (end, zxid, _) in entries(&self.data[..self.synced], self.scan.at.max(HEADER)) {
+            self.scan = Scan { at: end, zxid };
         }
-        let mut at = self.scan.at.max(HEADER);
-        while let Some(head) = durable.get(at..at + 12) {
-            let len = u32::from_be_bytes([head[8], head[9], head[10], head[11]]) as usize;
-            let Some(entry) = durable.get(at + 12..at + 12 + len + 1) else { break };
-            if len < 32 || entry[len] != b'B' {
-                break;
-            }
-            self.scan.zxid = i64::from_be_bytes(entry[12..20].try_into().expect("eight bytes"));
-            at += 12 + len + 1;
-        }
-        self.scan.at = at;
     }
 
     /// The power goes: what was not synced fares as `tear` says. What is left is durable.

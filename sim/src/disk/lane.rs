@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use zebu_core::boundary::{Dir, DiskAction, DiskFault, DiskOp, FileName, Lane, Ticket};
 
 /// How long operations take, ns.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Latency {
     /// A write into the page cache, a create, a rename.
     pub op: u64,
@@ -151,11 +151,16 @@ impl Lanes {
     fn merge(&mut self, lane: usize, free: &mut u64) {
         let q = &mut self.lanes[lane];
         let Some((at, DiskOp::Sync { file, .. })) = q.run.last().cloned() else { return };
+        let mut room = *free;
         let more = q
             .queue
             .iter()
             .take_while(|op| match op {
-                DiskOp::Append { file: f, bytes } => *f == file && bytes.len() as u64 <= *free,
+                DiskOp::Append { file: f, bytes } => {
+                    let fits = room.checked_sub(bytes.len() as u64);
+                    room = fits.unwrap_or(0);
+                    *f == file && fits.is_some()
+                }
                 DiskOp::Sync { file: f, .. } => *f == file,
                 DiskOp::Create { .. }
                 | DiskOp::Truncate { .. }
@@ -242,6 +247,11 @@ impl Lanes {
         let (end, _) = run.last()?;
         let begin = run.len().checked_sub(2).map_or(*end, |i| run[i].0);
         Some((begin, *end))
+    }
+
+    /// When all that is under way is done.
+    pub fn ends_at(&self) -> Option<u64> {
+        self.lanes.iter().filter_map(|q| q.run.last()).map(|(end, _)| *end).max()
     }
 
     /// True if nothing is under way or waits.

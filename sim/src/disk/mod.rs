@@ -9,7 +9,9 @@ pub use file::{File, Tear};
 pub use lane::{Lanes, Latency, RunEnd};
 
 use crate::random::Stream;
+use bytes::Bytes;
 use zebu_core::boundary::{Dir, FileName};
+use zebu_core::disk::{FileError, Files};
 
 /// A change of a folder that was not synced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,9 +43,8 @@ pub struct Disk {
     pending: Vec<DirOp>,
     /// dataLogDir is a folder of its own.
     separate: bool,
-    /// A sync lied, and a power cut took what it had promised.
-    pub broke_its_word: bool,
-    lied: bool,
+    /// A sync lied.
+    pub lied: bool,
 }
 
 /// What a power cut did.
@@ -63,7 +64,6 @@ impl Disk {
         self.durable.clear();
         self.pending.clear();
         self.separate = separate;
-        self.broke_its_word = false;
         self.lied = false;
     }
 
@@ -194,6 +194,37 @@ impl Disk {
             .unwrap_or(0)
     }
 
+    /// Bodies of the log entries in `(above, upto]` that the page cache shows, in order.
+    pub fn log_bodies(&self, above: i64, upto: i64) -> Vec<Bytes> {
+        let mut logs: Vec<(i64, u32)> = self
+            .names
+            .iter()
+            .filter_map(|(name, file)| match name {
+                FileName::Log(z) => Some((z.0, *file)),
+                FileName::LogTemp(_)
+                | FileName::Snapshot(_)
+                | FileName::SnapshotGz(_)
+                | FileName::SnapshotSnappy(_)
+                | FileName::SnapshotTemp(_)
+                | FileName::AcceptedEpoch
+                | FileName::CurrentEpoch => None,
+            })
+            .collect();
+        logs.sort_unstable();
+        let mut out = Vec::new();
+        for (_, file) in logs {
+            let entries = file::entries(&self.files[file as usize].data, file::HEADER);
+            let wanted = entries.filter(|(_, zxid, _)| *zxid > above && *zxid <= upto);
+            out.extend(wanted.map(|(_, _, body)| Bytes::copy_from_slice(body)));
+        }
+        out
+    }
+
+    /// What recovery reads; with `broken`, reading fails.
+    pub fn view(&self, broken: bool) -> DiskView<'_> {
+        DiskView { disk: self, broken }
+    }
+
     /// The power goes and what was not synced is lost or torn.
     pub fn power_cut(&mut self, random: &mut Stream) -> Cut {
         let mut cut = Cut::default();
@@ -232,8 +263,6 @@ impl Disk {
     }
 
     fn settle(&mut self, names: Vec<(FileName, u32)>) {
-        self.broke_its_word |= self.lied;
-        self.lied = false;
         self.names.clone_from(&names);
         self.durable = names;
         self.pending.clear();
@@ -245,6 +274,26 @@ impl Disk {
         self.files.push(File::durable_with(data));
         self.names.push((name, id));
         self.durable.push((name, id));
+    }
+}
+
+/// The files as the page cache shows them.
+#[derive(Clone, Copy, Debug)]
+pub struct DiskView<'a> {
+    disk: &'a Disk,
+    broken: bool,
+}
+
+impl Files for DiskView<'_> {
+    fn list(&self, dir: Dir) -> Result<Vec<(String, u64)>, FileError> {
+        Ok(self.disk.list(dir).map(|(name, f)| (name.to_string(), f.data.len() as u64)).collect())
+    }
+    fn read(&self, dir: Dir, name: &str) -> Result<Bytes, FileError> {
+        if self.broken {
+            return Err(FileError::Io("Input/output error".to_owned()));
+        }
+        let found = self.disk.list(dir).find(|(n, _)| n.to_string() == name);
+        found.map(|(_, f)| Bytes::copy_from_slice(&f.data)).ok_or(FileError::Missing)
     }
 }
 
@@ -312,15 +361,15 @@ mod tests {
     }
 
     #[test]
-    fn a_lying_sync_is_found_out_by_a_power_cut_only() {
+    fn a_lying_sync_makes_nothing_durable() {
         let mut d = Disk::default();
         let log = FileName::Log(Zxid(1));
         d.create(log);
         d.append(log, b"abc");
         d.sync_dir(Dir::Data, false);
         assert!(d.sync(log, true));
-        assert!(!d.broke_its_word);
+        assert!(d.lied);
         d.worst_cut(&mut Stream::new(0, Purpose::Fault, 0, 0));
-        assert!(d.broke_its_word && d.file(log).expect("linked").data.is_empty());
+        assert!(d.file(log).expect("linked").data.is_empty());
     }
 }

@@ -1,0 +1,181 @@
+//! What a run came to: its hash, what it covered, which rules it broke.
+
+use crate::check::Violation;
+use serde::Serialize;
+
+macro_rules! hits {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        /// Something that a run may reach; counted so that a sweep shows what it reached.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[repr(usize)]
+        pub enum Hit { $($(#[$doc])* $name,)* }
+        impl Hit {
+            /// The names, in the order of the counters.
+            pub const NAMES: &[&str] = &[$($text,)*];
+        }
+    };
+}
+
+hits! {
+    /// An operation of a program was called.
+    Calls = "calls";
+    /// A call came back with a result.
+    Ok = "calls_ok";
+    /// A call came back with an error of a server.
+    Refused = "calls_refused";
+    /// A call came back with an unknown outcome.
+    Lost = "calls_lost";
+    /// A multi was aborted.
+    MultiFailed = "multis_failed";
+    /// A watch event reached a client.
+    Watch = "watches_fired";
+    /// A session began.
+    Session = "sessions";
+    /// A session was taken up again on a new connection.
+    Reconnect = "reconnects";
+    /// A handle learned that its session is over.
+    Expired = "handles_expired";
+    /// A server expired a session.
+    SessionExpired = "session_expiries";
+    /// A handle's credentials were refused.
+    AuthFailed = "auth_failed";
+    /// A handle was closed by its program.
+    Closed = "handles_closed";
+    /// A client died.
+    ClientCrash = "client_crashes";
+    /// A server process was killed.
+    Kill = "kills";
+    /// A server lost power.
+    Power = "power_cuts";
+    /// A crash came between two outputs of a step.
+    MidStep = "crashes_mid_step";
+    /// A crash came in the middle of a disk operation.
+    MidDisk = "crashes_mid_disk";
+    /// A server was told to stop.
+    Ordered = "ordered_stops";
+    /// A power cut tore a file.
+    Torn = "torn_files";
+    /// A power cut undid a change of a folder.
+    Undone = "undone_renames";
+    /// A server started.
+    Recovery = "recoveries";
+    /// Recovery skipped something and said so.
+    RecoveryNote = "recovery_notes";
+    /// Recovery refused to start.
+    RecoveryRefused = "recoveries_refused";
+    /// Recovery of a cloned disk.
+    Shadow = "shadow_recoveries";
+    /// A transaction was committed.
+    Committed = "txns";
+    /// A log was rolled.
+    Rolled = "log_rolls";
+    /// A snapshot became durable.
+    Snapshot = "snapshots";
+    /// A snapshot was given up.
+    SnapshotFailed = "snapshots_failed";
+    /// Files were purged.
+    Purged = "purges";
+    /// A disk operation failed.
+    DiskFailed = "disk_errors";
+    /// A disk was full.
+    DiskFull = "disk_full";
+    /// A disk began to lie.
+    DiskLied = "disk_lies";
+    /// Reading failed at a start.
+    ReadError = "read_errors";
+    /// A connection was made.
+    Dialed = "connections";
+    /// A connection was refused.
+    DialRefused = "connections_refused";
+    /// A connection was broken by a fault.
+    Reset = "resets";
+    /// A link stalled.
+    Stall = "stalls";
+    /// A link slowed down.
+    Slow = "slow_links";
+    /// A disk stalled.
+    DiskStall = "disk_stalls";
+    /// A wall clock jumped.
+    WallJump = "wall_jumps";
+    /// A server froze.
+    Freeze = "freezes";
+    /// A client froze.
+    ClientFreeze = "client_freezes";
+    /// A server stopped reading from a connection.
+    Paused = "pauses";
+    /// A raw connection was made.
+    Raw = "raw_connections";
+    /// A raw connection got bytes.
+    RawAnswered = "raw_answers";
+    /// A connection was closed by a server for a fault of its client.
+    Kicked = "connections_kicked";
+}
+
+/// How often each [`Hit`] came.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Coverage(pub [u64; Hit::NAMES.len()]);
+
+impl Default for Coverage {
+    fn default() -> Coverage {
+        Coverage([0; Hit::NAMES.len()])
+    }
+}
+
+impl Coverage {
+    /// Counts one.
+    pub fn hit(&mut self, hit: Hit) {
+        self.0[hit as usize] += 1;
+    }
+    /// Counts several.
+    pub fn hits(&mut self, hit: Hit, n: u64) {
+        self.0[hit as usize] += n;
+    }
+    /// How often.
+    pub fn of(&self, hit: Hit) -> u64 {
+        self.0[hit as usize]
+    }
+    /// Adds another run's.
+    pub fn add(&mut self, other: &Coverage) {
+        self.0.iter_mut().zip(other.0).for_each(|(a, b)| *a += b);
+    }
+    /// Names and counts.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Hit::NAMES.iter().copied().zip(self.0)
+    }
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Over every event and every output, in order.
+    pub hash: u64,
+    /// Events of the world.
+    pub events: u64,
+    /// Simulated time, ns.
+    pub time: u64,
+    /// What it reached.
+    pub coverage: Coverage,
+    /// Rules it broke.
+    pub violations: Vec<Violation>,
+    /// An assert of the core, a checker or the world itself broke: its words.
+    pub panic: Option<String>,
+}
+
+/// A failure in one line.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Failure {
+    /// The rule, or `panic`.
+    pub rule: String,
+    /// What of it.
+    pub text: String,
+}
+
+impl Outcome {
+    /// The first failure, if there is one.
+    pub fn failure(&self) -> Option<Failure> {
+        if let Some(text) = &self.panic {
+            return Some(Failure { rule: "panic".to_owned(), text: text.clone() });
+        }
+        self.violations.first().map(|v| Failure { rule: v.rule.to_string(), text: v.text.clone() })
+    }
+}

@@ -1,0 +1,243 @@
+//! The world: virtual time, servers with disks and clocks, clients with programs, the network between them. Event-driven:
+//! idle time costs nothing. It tells what happens to a history and judges nothing itself.
+
+mod client;
+mod faults;
+mod links;
+mod phases;
+mod raws;
+mod server;
+
+use crate::check::{Checker, Limits};
+use crate::clock::Clock;
+use crate::disk::Lanes;
+use crate::history::History;
+use crate::nemesis::What;
+use crate::net::Wire;
+use crate::outcome::{Coverage, Outcome};
+use crate::queue::{Due, Paused, Queue};
+use crate::random::{Purpose, Stream};
+use crate::scenario::Scenario;
+use crate::trace;
+use client::{Actor, Seen};
+use faults::DiskTrouble;
+use links::Link;
+use phases::Stage;
+use raws::RawActor;
+use server::Node;
+use zebu_core::boundary::Output;
+use zebu_core::client::ClientOutput;
+use zebu_core::record::Digest;
+use zebu_core::time::{Span, Time};
+
+/// A world. Its allocations serve one run after the other.
+#[derive(Default, Debug)]
+pub struct World {
+    plan: Scenario,
+    now: u64,
+    stage: Stage,
+    queue: Queue,
+    hash: Digest,
+    events: u64,
+    history: History,
+    coverage: Coverage,
+    nodes: Vec<Node>,
+    troubles: Vec<DiskTrouble>,
+    actors: Vec<Actor>,
+    raws: Vec<RawActor>,
+    links: Vec<Link>,
+    wires: Vec<Wire>,
+    /// The highest zxid that anyone may have been told of.
+    committed: i64,
+    /// How long a server that was told to stop stays down.
+    stop_down: u64,
+    /// Tell of every event on standard output.
+    loud: bool,
+    server_out: Vec<Output>,
+    client_out: Vec<ClientOutput>,
+    scratch: Vec<u8>,
+    seen: Vec<Seen>,
+    checker: Checker,
+}
+
+/// Lanes of a server's disk for this start of its process.
+fn lanes(plan: &Scenario, server: usize, incarnation: u32) -> Lanes {
+    let stream = |lane: u64| {
+        Stream::new(plan.seed, Purpose::Disk, (server as u64) << 1 | lane, u64::from(incarnation))
+    };
+    Lanes::new(plan.disk, [stream(0), stream(1)])
+}
+
+impl World {
+    /// A world that has not run yet.
+    pub fn new() -> World {
+        World::default()
+    }
+
+    /// Runs a scenario from its begin to its end and judges it. The outcome depends on the scenario alone.
+    pub fn run(&mut self, plan: Scenario, loud: bool) -> Outcome {
+        self.reset(plan, loud);
+        while self.stage != Stage::Over {
+            let Some((at, due)) = self.queue.pop() else { break };
+            assert!(at >= self.now, "time went back");
+            self.now = at;
+            self.events += 1;
+            self.hash.word(at);
+            let told = self.history.entries.len();
+            if self.loud {
+                println!("{} {due:?}", trace::clock(at));
+            }
+            self.happen(due);
+            if self.loud {
+                trace::print_news(&self.history, told);
+            }
+        }
+        self.judge()
+    }
+
+    fn reset(&mut self, plan: Scenario, loud: bool) {
+        self.loud = loud;
+        self.now = 0;
+        self.stage = Stage::Faults;
+        self.queue.reset();
+        self.hash = Digest::default();
+        self.events = 0;
+        self.history.clear();
+        self.coverage = Coverage::default();
+        self.committed = 0;
+        self.wires.clear();
+        self.nodes.truncate(plan.clocks.len());
+        for (s, clock) in plan.clocks.iter().enumerate() {
+            let clock = Clock::new(0, Time(0), clock.ppm, clock.skew_ms);
+            let mut disk = self.nodes.get_mut(s).map(|n| std::mem::take(&mut n.disk)).unwrap_or_default();
+            disk.reset(plan.separate_log_dir);
+            let node = Node::new(lanes(&plan, s, 0), clock, disk);
+            match self.nodes.get_mut(s) {
+                Some(slot) => *slot = node,
+                None => self.nodes.push(node),
+            }
+        }
+        refill(&mut self.troubles, plan.clocks.len());
+        refill(&mut self.actors, plan.clients.len());
+        refill(&mut self.raws, plan.raws.len());
+        refill(&mut self.links, plan.clients.len() + plan.raws.len());
+        self.schedule(&plan);
+        self.plan = plan;
+    }
+
+    fn schedule(&mut self, plan: &Scenario) {
+        for s in 0..plan.clocks.len() as u8 {
+            self.queue.push(0, Due::Start { server: s });
+        }
+        for (c, program) in plan.clients.iter().enumerate() {
+            let client = c as u16;
+            self.queue.push(1_000_000, Due::Reopen { client });
+            if let Some(op) = program.ops.first() {
+                self.queue.push(op.at.max(1_000_000), Due::Act { client });
+            }
+        }
+        for (raw, p) in plan.raws.iter().enumerate() {
+            self.queue.push(p.at, Due::Raw { raw: raw as u16 });
+        }
+        for (index, fault) in plan.faults.iter().enumerate() {
+            if fault.at < plan.heal_at {
+                self.queue.push(fault.at, Due::Fault { index: index as u16 });
+            }
+        }
+        self.queue.push(plan.heal_at, Due::Phase);
+    }
+
+    fn happen(&mut self, due: Due) {
+        if let Some(until) = self.frozen(due) {
+            return self.queue.push(until, due);
+        }
+        match due {
+            Due::ServerWake { server } => self.wake_server(server as usize),
+            Due::ClientWake { client } => {
+                self.wake_client(client);
+                self.bury_handle(client);
+            }
+            Due::Act { client } => {
+                self.act(client);
+                self.bury_handle(client);
+            }
+            Due::Reopen { client } => {
+                self.open_handle(client);
+                self.bury_handle(client);
+            }
+            Due::Dial { wire } => self.dial_arrives(wire),
+            Due::Dialed { wire } => self.dialed(wire),
+            Due::Up { wire } => self.arrive_up(wire),
+            Due::Down { wire } => self.arrive_down(wire),
+            Due::Disk { server, lane } => self.disk_done(server as usize, lane),
+            Due::Fault { index } => self.fault(index),
+            Due::Die { server, fault } => self.die_armed(server as usize, fault),
+            Due::Start { server } => self.start_server(server as usize),
+            Due::Resume { who: Paused::Server(server) } => self.wake_server(server as usize),
+            Due::Resume { who: Paused::Client(client) } => self.wake_client(client),
+            Due::Raw { raw } => self.raw_move(raw),
+            Due::Phase => self.phase(),
+        }
+    }
+
+    /// Until when the one whom this concerns does nothing.
+    fn frozen(&self, due: Due) -> Option<u64> {
+        let until = match due {
+            Due::ServerWake { server } | Due::Disk { server, .. } => self.nodes[server as usize].frozen_until,
+            Due::ClientWake { client } | Due::Act { client } | Due::Reopen { client } => {
+                self.actors[client as usize].frozen_until
+            }
+            // The network decides for itself; crashes and starts spare no one.
+            Due::Dial { .. }
+            | Due::Dialed { .. }
+            | Due::Up { .. }
+            | Due::Down { .. }
+            | Due::Fault { .. }
+            | Due::Die { .. }
+            | Due::Start { .. }
+            | Due::Resume { .. }
+            | Due::Raw { .. }
+            | Due::Phase => 0,
+        };
+        (until > self.now).then_some(until)
+    }
+
+    fn judge(&mut self) -> Outcome {
+        let limits = self.limits();
+        let violations = self.checker.run(&self.history, &limits).to_vec();
+        Outcome {
+            hash: self.hash.value(),
+            events: self.events,
+            time: self.now,
+            coverage: self.coverage.clone(),
+            violations,
+            panic: None,
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        let mut limits = Limits::standalone(self.plan.config.clone());
+        let held: u64 = self
+            .plan
+            .faults
+            .iter()
+            .map(|f| match f.what {
+                What::Freeze { time, .. } | What::DiskStall { time, .. } => time,
+                _ => 0,
+            })
+            .sum();
+        limits.expiry_slack = Span(limits.expiry_slack.0 + held);
+        limits
+    }
+
+    /// What happened in the last run.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+}
+
+/// So many fresh ones in place of what was there.
+fn refill<T: Default>(list: &mut Vec<T>, len: usize) {
+    list.clear();
+    list.resize_with(len, T::default);
+}

@@ -1,0 +1,135 @@
+//! The phases of a run: faults, then healing and the demand that everything comes to an end, then a look at all that
+//! was touched.
+
+use super::World;
+use crate::history::{Entry, Phase};
+use crate::queue::Due;
+use crate::workload::Act;
+use std::collections::BTreeSet;
+use zebu_core::proto::Request;
+use zebu_core::time::Time;
+
+/// How often the end of a phase is looked for, ns.
+const LOOK: u64 = 100_000_000;
+/// Paths that a probe reads at most.
+const PROBED: usize = 12;
+
+/// Where a run stands.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) enum Stage {
+    /// Faults are on.
+    #[default]
+    Faults,
+    /// All is healed, every call must come back until this true time.
+    Settling(u64),
+    /// The survivors read, until this true time.
+    Probing(u64),
+    /// Sessions without a client must expire until this true time.
+    Expiring(u64),
+    /// The run is over.
+    Over,
+}
+
+impl World {
+    /// How long healing may take: restarts, expiry of old sessions, reconnects, slow disks.
+    fn patience(&self) -> u64 {
+        let config = &self.plan.config;
+        let session = config.max_session_timeout_ms as u64 * 1_000_000;
+        let hop = self.plan.net.delay + self.plan.net.jitter;
+        let disk = 32 * self.plan.disk.sync_max;
+        4 * session + 20_000_000_000 + 200 * hop + 20 * disk
+    }
+
+    /// The phase of the run may change.
+    pub(super) fn phase(&mut self) {
+        for s in 0..self.nodes.len() {
+            self.apply_disk_faults(s);
+        }
+        match self.stage {
+            Stage::Faults if self.now >= self.plan.heal_at => {
+                self.history.push(Time(self.now), Entry::Phase(Phase::Healed));
+                self.heal();
+                self.stage = Stage::Settling(self.now + self.patience());
+                self.look_again();
+            }
+            Stage::Settling(until) if self.is_quiet() || self.now >= until => {
+                self.history.push(Time(self.now), Entry::Phase(Phase::Probe));
+                self.stage = Stage::Probing(self.now + self.patience());
+                self.probe();
+                self.look_again();
+            }
+            Stage::Probing(until) if self.is_quiet() || self.now >= until => {
+                let session = self.plan.config.max_session_timeout_ms as u64 * 1_050_000;
+                let ticks = 3 * self.plan.config.tick_ms * 1_000_000;
+                let wait = if self.has_orphans() { session + ticks } else { 0 };
+                self.stage = Stage::Expiring(self.now + wait);
+                self.look_again();
+            }
+            Stage::Expiring(until) if !self.has_orphans() || self.now >= until => {
+                self.history.push(Time(self.now), Entry::Phase(Phase::End));
+                for s in 0..self.nodes.len() {
+                    self.compare_memory_and_disk(s);
+                }
+                self.stage = Stage::Over;
+            }
+            Stage::Faults | Stage::Over => {}
+            Stage::Settling(_) | Stage::Probing(_) | Stage::Expiring(_) => self.look_again(),
+        }
+    }
+
+    fn look_again(&mut self) {
+        self.queue.push(self.now + LOOK, Due::Phase);
+    }
+
+    /// Every server serves and every call has returned.
+    fn is_quiet(&self) -> bool {
+        self.nodes.iter().all(|n| n.serving && n.lanes.is_idle())
+            && (0..self.actors.len() as u16).all(|c| self.is_settled(c))
+    }
+
+    /// Sessions are alive whose client is not.
+    fn has_orphans(&self) -> bool {
+        let handles = self.actors.iter().filter(|a| a.handle.is_some()).count();
+        self.nodes.iter().any(|n| n.server.as_ref().is_some_and(|s| s.view().sessions.len() > handles))
+    }
+
+    /// Every surviving handle does sync and reads what its program touched or watched.
+    fn probe(&mut self) {
+        for c in 0..self.actors.len() as u16 {
+            if self.actors[c as usize].handle.is_none() {
+                continue;
+            }
+            let (data, children) = self.touched(c);
+            self.call(c, Request::Sync { path: Some("/".to_owned()) });
+            for path in data {
+                self.call(c, Request::GetData { path, watch: false });
+            }
+            for path in children {
+                self.call(c, Request::GetChildren2 { path, watch: false });
+            }
+        }
+    }
+
+    /// Paths that a program reads or writes, and those whose children it asks for.
+    fn touched(&self, client: u16) -> (BTreeSet<String>, BTreeSet<String>) {
+        let (mut data, mut children) = (BTreeSet::new(), BTreeSet::new());
+        for op in &self.plan.clients[client as usize].ops {
+            let Act::Call(request) = &op.act else { continue };
+            match request {
+                Request::Create(c) => drop(data.insert(c.path.clone())),
+                Request::Delete { path, .. }
+                | Request::Exists { path, .. }
+                | Request::GetData { path, .. }
+                | Request::SetData { path, .. } => drop(data.insert(path.clone())),
+                Request::GetChildren { path, .. }
+                | Request::GetChildren2 { path, .. }
+                | Request::AddWatch { path: Some(path), .. } => drop(children.insert(path.clone())),
+                _ => {}
+            }
+            if data.len() + children.len() >= PROBED {
+                break;
+            }
+        }
+        (data, children)
+    }
+}

@@ -1,0 +1,46 @@
+//! Raw connections of the world.
+
+use super::World;
+use crate::net::Near;
+use crate::outcome::Hit;
+use crate::queue::Due;
+use crate::raw::RawMove;
+
+/// A raw connection.
+#[derive(Clone, Default, Debug)]
+pub(super) struct RawActor {
+    wire: Option<u32>,
+    next: usize,
+}
+
+impl World {
+    /// The next move of a raw connection is due: its first is to ask for the connection.
+    pub(super) fn raw_move(&mut self, raw: u16) {
+        let Some(wire) = self.raws[raw as usize].wire else {
+            let link = self.plan.clients.len() as u16 + raw;
+            let name = u64::from(self.link_name(link));
+            self.raws[raw as usize].wire = Some(self.wires.len() as u32);
+            return self.new_wire(Near::Raw { raw }, link, 0, (name, 0));
+        };
+        let actor = &mut self.raws[raw as usize];
+        let plan = &self.plan.raws[raw as usize];
+        let Some((_, what)) = plan.moves.get(actor.next) else { return };
+        actor.next += 1;
+        if let Some((after, _)) = plan.moves.get(actor.next) {
+            self.queue.push(self.now + after, Due::Raw { raw });
+        }
+        match what.clone() {
+            RawMove::Send(bytes) => self.send_up(wire, bytes),
+            RawMove::Hold => self.wires[wire as usize].down.held = true,
+            RawMove::Close => self.leave(wire, false),
+        }
+    }
+
+    /// The connection is there: the moves begin.
+    pub(super) fn raw_opened(&mut self, raw: u16, _wire: u32) {
+        self.coverage.hit(Hit::Raw);
+        if let Some((after, _)) = self.plan.raws[raw as usize].moves.first() {
+            self.queue.push(self.now + after, Due::Raw { raw });
+        }
+    }
+}
