@@ -27,8 +27,8 @@ pub(super) struct Info {
 pub(super) struct Paths {
     text: String,
     infos: Vec<Info>,
-    /// Open addressing; ids, [`NONE`] when free. Its length is a power of two.
-    table: Vec<u32>,
+    /// Open addressing: hash and id, [`NONE`] when free. Its length is a power of two.
+    table: Vec<(u32, u32)>,
     stamp: u32,
 }
 
@@ -41,9 +41,9 @@ impl Paths {
         self.infos.clear();
         self.stamp = 0;
         if self.table.len() != 1024 {
-            self.table = vec![NONE; 1024];
+            self.table = vec![(0, NONE); 1024];
         } else {
-            self.table.fill(NONE);
+            self.table.fill((0, NONE));
         }
         let root = self.intern("/");
         assert_eq!(root, Self::ROOT);
@@ -74,13 +74,13 @@ impl Paths {
         (p != NONE).then_some(PathId(p))
     }
 
-    fn slot(&self, path: &str) -> usize {
+    fn slot(&self, path: &str, hash: u32) -> usize {
         let mask = self.table.len() - 1;
-        let mut at = hash(path) as usize & mask;
+        let mut at = hash as usize & mask;
         loop {
             match self.table[at] {
-                NONE => return at,
-                id if self.text(PathId(id)) == path => return at,
+                (_, NONE) => return at,
+                (h, id) if h == hash && self.text(PathId(id)) == path => return at,
                 _ => at = (at + 1) & mask,
             }
         }
@@ -91,7 +91,7 @@ impl Paths {
         if path.is_empty() {
             return Some(Self::ROOT);
         }
-        let id = self.table[self.slot(path)];
+        let id = self.table[self.slot(path, hash(path))].1;
         (id != NONE).then_some(PathId(id))
     }
 
@@ -109,8 +109,9 @@ impl Paths {
             self.grow();
         }
         let id = self.infos.len() as u32;
-        let slot = self.slot(path);
-        self.table[slot] = id;
+        let hash = hash(path);
+        let slot = self.slot(path, hash);
+        self.table[slot] = (hash, id);
         self.infos.push(Info {
             start: self.text.len() as u32,
             len: path.len() as u32,
@@ -126,10 +127,11 @@ impl Paths {
     fn grow(&mut self) {
         let len = self.table.len() * 2;
         self.table.clear();
-        self.table.resize(len, NONE);
+        self.table.resize(len, (0, NONE));
         for id in 0..self.infos.len() as u32 {
-            let slot = self.slot(self.text(PathId(id)));
-            self.table[slot] = id;
+            let hash = hash(self.text(PathId(id)));
+            let slot = self.slot(self.text(PathId(id)), hash);
+            self.table[slot] = (hash, id);
         }
     }
 
@@ -148,7 +150,7 @@ impl Paths {
     }
 }
 
-fn hash(s: &str) -> u64 {
+fn hash(s: &str) -> u32 {
     let mut h = s.len() as u64;
     for chunk in s.as_bytes().chunks(8) {
         let mut word = [0; 8];
@@ -156,7 +158,7 @@ fn hash(s: &str) -> u64 {
         h = (h ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         h ^= h >> 29;
     }
-    h
+    (h ^ (h >> 32)) as u32
 }
 
 /// The rules of `PathUtils.validatePath`, written from the reference.
