@@ -9,6 +9,8 @@ mod appender;
 mod catalog;
 mod epoch;
 pub mod log;
+#[cfg(test)]
+mod memory;
 pub mod recover;
 pub mod snapshot;
 mod store;

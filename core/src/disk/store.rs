@@ -310,3 +310,6 @@ impl Store {
         self.catalog.sizes()
     }
 }
+
+#[cfg(test)]
+mod tests;
