@@ -52,10 +52,14 @@ impl Id {
         w.string(&self.scheme);
         w.string(&self.id);
     }
-    /// Reads the record. A null scheme reads as the empty one, which no provider answers to (InvalidACL, as in Java);
-    /// a null id is [`Bad::Null`].
+    /// Reads the record. A null scheme reads as the empty one, which no provider answers to (InvalidACL, as in Java). So does a
+    /// null id, which kazoo sends for an empty one with scheme `auth`; [`Bad::Null`] where Java's providers trip over it.
     pub fn decode(r: &mut Reader<'_>) -> Result<Id, Bad> {
-        Ok(Id { scheme: r.opt_string()?.unwrap_or_default(), id: r.string()? })
+        let (scheme, id) = (r.opt_string()?.unwrap_or_default(), r.opt_string()?);
+        if id.is_none() && matches!(scheme.as_str(), "world" | "digest" | "ip") {
+            return Err(Bad::Null);
+        }
+        Ok(Id { scheme, id: id.unwrap_or_default() })
     }
 }
 
@@ -343,5 +347,23 @@ impl WatcherType {
             5 => WatcherType::PersistentRecursive,
             other => return Err(Bad::Tag(other)),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_null_id_is_an_empty_one_where_no_provider_reads_it() {
+        let read = |scheme: &str| {
+            let mut w = Vec::new();
+            w.string(scheme);
+            w.opt_string(None);
+            Id::decode(&mut Reader::new(&w))
+        };
+        assert_eq!(read("auth"), Ok(Id::new("auth", "")));
+        assert_eq!(read("nosuch"), Ok(Id::new("nosuch", "")));
+        assert_eq!(read("world"), Err(Bad::Null));
     }
 }
