@@ -84,7 +84,7 @@ impl Handle {
 
     /// A node's stat; `None` if there is no such node.
     pub fn exists(&self, path: &str) -> Call<Option<Stat>> {
-        self.call(Request::Exists { path: path.to_owned(), watch: false }, |result| found(result))
+        self.call(Request::Exists { path: path.to_owned(), watch: false }, found)
     }
 
     /// The same, and a watch that fires when the node is created, deleted or set.

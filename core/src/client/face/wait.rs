@@ -167,8 +167,8 @@ impl Watcher {
 
     /// The next event; `None` when there will be no more: a one-shot watch has fired, the watch was removed, the session is
     /// over, or this listener fell a thousand events behind.
-    pub fn next(&mut self) -> impl Future<Output = Option<WatchEvent>> {
-        poll_fn(|cx| self.ear.as_mut().map_or(Poll::Ready(None), |ear| ear.poll(cx)))
+    pub async fn next(&mut self) -> Option<WatchEvent> {
+        poll_fn(|cx| self.ear.as_mut().map_or(Poll::Ready(None), |ear| ear.poll(cx))).await
     }
 
     /// Keeps the watch without listening to it here: its events go to [`Events`] only.
@@ -199,7 +199,7 @@ impl Events {
     }
 
     /// The next event; `None` after a final state, or when this listener fell a thousand events behind.
-    pub fn next(&mut self) -> impl Future<Output = Option<SessionEvent>> {
-        poll_fn(|cx| self.ear.poll(cx))
+    pub async fn next(&mut self) -> Option<SessionEvent> {
+        poll_fn(|cx| self.ear.poll(cx)).await
     }
 }
