@@ -4,6 +4,8 @@
 //!
 //! Reading order: `server` (what starts and ends when), `node` (one step and its outputs), `transport`, `storage`.
 
+pub mod cli;
+pub mod client;
 pub mod config;
 mod events;
 mod files;
