@@ -2,7 +2,8 @@
 //!
 //! [`Server`] is an embedded server; the `zebu` binary is a thin face over it.
 //!
-//! Reading order: `server` (what starts and ends when), `node` (one step and its outputs), `transport`, `storage`.
+//! Reading order: `server` (what starts and ends when), `node` (one step and its outputs), `transport`, `storage`; then
+//! [`client`], the client library, and [`cli`], a shell over it.
 
 pub mod cli;
 pub mod client;

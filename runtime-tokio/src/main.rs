@@ -25,6 +25,13 @@ struct Args {
 enum Command {
     /// Run a server.
     Server(ServerArgs),
+    /// A shell, or one command: zkCli's `[-server HOST:PORT[,…][/CHROOT]] [-timeout MS] [-waitforconnection] [-r] [COMMAND …]`.
+    #[command(disable_help_flag = true)]
+    Cli {
+        /// In zkCli's own syntax.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
 }
 
 #[derive(clap::Args, Default)]
@@ -39,6 +46,7 @@ struct ServerArgs {
 fn main() -> ExitCode {
     match Args::parse().command {
         Some(Command::Server(args)) => server(args),
+        Some(Command::Cli { words }) => zebu::cli::main(&words),
         None => server(ServerArgs::default()),
     }
 }

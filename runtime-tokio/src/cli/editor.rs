@@ -32,8 +32,7 @@ impl Lines {
         let terminal = std::io::stdin().is_terminal();
         let nodes = Nodes { zebu, runtime: Handle::current() };
         std::thread::spawn(move || {
-            let edited =
-                if terminal { edit(nodes, &screen, &asked, &said) } else { stream(&asked, &said) };
+            let edited = if terminal { edit(nodes, &screen, &asked, &said) } else { stream(&asked, &said) };
             if let Err(error) = edited {
                 super::complain(error);
             }

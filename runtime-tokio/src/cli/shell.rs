@@ -50,6 +50,7 @@ impl Shell {
             shell.read(lines).await;
         } else {
             shell.execute(&command).await;
+            shell.print_watches.store(false, Ordering::Relaxed);
         }
         shell.close().await;
         Ok(shell.exit)
@@ -67,6 +68,8 @@ impl Shell {
                 Next::Quit => return,
             }
         }
+        // Only who quits is told of the end.
+        self.print_watches.store(false, Ordering::Relaxed);
     }
 
     fn prompt(&self) -> String {
