@@ -7,15 +7,19 @@ use bytes::Bytes;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IoSlice, Seek as _, SeekFrom, Write as _};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
-use zebu_core::boundary::{Dir, DiskAction, DiskFault, DiskOp, FileName, Lane, Ticket};
+use zebu_core::boundary::{DiskAction, DiskFault, DiskOp, FileName, Lane, Ticket};
 
 /// Bytes that may wait in a lane before the server's own thread waits for the disk. The core's limits on requests keep it far
 /// below; this is the last resort.
 const LANE_BYTES: usize = 256 << 20;
 /// Open files of a lane. The core writes one or two at a time.
 const OPEN_FILES: usize = 4;
+/// A log grows in steps of so many bytes ahead of what is written: as long as its length stays, fdatasync has no new length to
+/// make durable. What lies behind the last entry are zeros, as in Java's logs; they are cut off when the log is left.
+const LOG_STEP: u64 = 4 << 20;
 /// Slices per writev; the system's IOV_MAX.
 const IOV_MAX: usize = 1024;
 
@@ -171,12 +175,51 @@ fn op_bytes(op: &DiskOp) -> usize {
 struct Disk {
     lane: Lane,
     dirs: Arc<DataDirs>,
-    /// Open for appending, most recently opened last.
-    open: VecDeque<(FileName, File)>,
+    /// Most recently opened last.
+    open: VecDeque<OpenFile>,
     /// A failure stops the lane: for ever, or in the bulk lane until the next [`DiskOp::Create`].
     failed: bool,
     /// Appends and syncs of one file, not yet carried out.
     run: Run,
+}
+
+/// A file open for appending.
+struct OpenFile {
+    name: FileName,
+    /// Its cursor is at `end`.
+    file: File,
+    /// The end of what was written.
+    end: u64,
+    /// The file's length: beyond `end` there are zeros.
+    len: u64,
+}
+
+impl OpenFile {
+    fn append(&mut self, pieces: &[Bytes]) -> io::Result<()> {
+        let end = self.end + pieces.iter().map(|b| b.len() as u64).sum::<u64>();
+        if matches!(self.name, FileName::Log(_)) && end > self.len {
+            self.len = end.next_multiple_of(LOG_STEP);
+            self.file.set_len(self.len)?;
+        }
+        write_all(&mut self.file, pieces)?;
+        self.end = end;
+        self.len = self.len.max(end);
+        Ok(())
+    }
+
+    fn truncate(&mut self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)?;
+        self.file.seek(SeekFrom::Start(len))?;
+        (self.end, self.len) = (len, len);
+        Ok(())
+    }
+
+    /// Cuts the zeros off. If it fails, or a power cut undoes it, they do no harm.
+    fn trim(&mut self) {
+        if self.len > self.end && self.file.set_len(self.end).is_ok() {
+            self.len = self.end;
+        }
+    }
 }
 
 /// Neighbouring operations on one file, merged.
@@ -263,10 +306,10 @@ impl Disk {
         let Some(name) = self.run.file.take() else { return Ok(()) };
         let mut bytes = std::mem::take(&mut self.run.bytes);
         let sync = self.run.sync.take();
-        let file = self.open(name).map_err(Failed::new(DiskAction::Append, name))?;
-        write_all(file, &bytes).map_err(Failed::new(DiskAction::Append, name))?;
+        let open = self.open(name).map_err(Failed::new(DiskAction::Append, name))?;
+        open.append(&bytes).map_err(Failed::new(DiskAction::Append, name))?;
         if let Some(upto) = sync {
-            file.sync_data().map_err(Failed::new(DiskAction::Sync, name))?;
+            open.file.sync_data().map_err(Failed::new(DiskAction::Sync, name))?;
             report(DiskReport::Durable { lane: self.lane, upto });
         }
         bytes.clear();
@@ -279,22 +322,20 @@ impl Disk {
         match op {
             DiskOp::Create { file } => {
                 self.forget(file);
+                self.open.iter_mut().for_each(OpenFile::trim); // a new file: the ones before it are done with
                 let made =
                     File::create(self.dirs.file(file)).map_err(Failed::new(DiskAction::Create, file))?;
-                self.remember(file, made);
+                self.remember(OpenFile { name: file, file: made, end: 0, len: 0 });
             }
             DiskOp::Truncate { file, len } => {
-                let cut = |f: &mut File| {
-                    f.set_len(len)?;
-                    f.seek(SeekFrom::End(0)).map(drop)
-                };
-                self.open(file).and_then(cut).map_err(Failed::new(DiskAction::Truncate, file))?;
+                let cut = self.open(file).and_then(|open| open.truncate(len));
+                cut.map_err(Failed::new(DiskAction::Truncate, file))?;
             }
             DiskOp::Rename { from, to } => {
-                self.forget(from);
-                self.forget(to);
                 std::fs::rename(self.dirs.file(from), self.dirs.file(to))
                     .map_err(Failed::new(DiskAction::Rename, from))?;
+                self.forget(to);
+                self.open.iter_mut().filter(|f| f.name == from).for_each(|f| f.name = to);
             }
             DiskOp::Remove { file } => {
                 self.forget(file);
@@ -304,11 +345,8 @@ impl Disk {
                 }
             }
             DiskOp::SyncDir { dir, ticket } => {
-                self.sync_dir(dir).map_err(|cause| Failed {
-                    action: DiskAction::SyncDir,
-                    file: None,
-                    cause,
-                })?;
+                let failed = |cause| Failed { action: DiskAction::SyncDir, file: None, cause };
+                sync_dir(self.dirs.path(dir)).map_err(failed)?;
                 report(DiskReport::Durable { lane: self.lane, upto: ticket });
             }
             DiskOp::Append { .. } | DiskOp::Sync { .. } => unreachable!("merged into a run"),
@@ -316,35 +354,43 @@ impl Disk {
         Ok(())
     }
 
-    fn sync_dir(&self, dir: Dir) -> io::Result<()> {
-        File::open(self.dirs.path(dir))?.sync_all()
-    }
-
-    /// The open file of that name, its cursor at the end.
-    fn open(&mut self, name: FileName) -> io::Result<&mut File> {
-        let at = match self.open.iter().position(|(n, _)| *n == name) {
+    /// The open file of that name.
+    fn open(&mut self, name: FileName) -> io::Result<&mut OpenFile> {
+        let at = match self.open.iter().position(|f| f.name == name) {
             Some(at) => at,
             None => {
                 let mut file = File::options().write(true).open(self.dirs.file(name))?;
-                file.seek(SeekFrom::End(0))?;
-                self.remember(name, file)
+                let end = file.seek(SeekFrom::End(0))?;
+                self.remember(OpenFile { name, file, end, len: end })
             }
         };
-        Ok(&mut self.open[at].1)
+        Ok(&mut self.open[at])
     }
 
     /// Returns its place.
-    fn remember(&mut self, name: FileName, file: File) -> usize {
-        if self.open.len() == OPEN_FILES {
-            self.open.pop_front();
+    fn remember(&mut self, file: OpenFile) -> usize {
+        if self.open.len() == OPEN_FILES
+            && let Some(mut oldest) = self.open.pop_front()
+        {
+            oldest.trim();
         }
-        self.open.push_back((name, file));
+        self.open.push_back(file);
         self.open.len() - 1
     }
 
     fn forget(&mut self, name: FileName) {
-        self.open.retain(|(n, _)| *n != name);
+        self.open.retain(|f| f.name != name);
     }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        self.open.iter_mut().for_each(OpenFile::trim);
+    }
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
 }
 
 /// Writes all pieces with as few system calls as there can be.

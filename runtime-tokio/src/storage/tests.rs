@@ -2,6 +2,7 @@ use super::*;
 use std::cell::RefCell;
 use std::sync::mpsc;
 use std::time::Duration;
+use zebu_core::boundary::Dir;
 use zebu_core::id::Zxid;
 
 const LOG: FileName = FileName::Log(Zxid(1));
@@ -33,7 +34,11 @@ fn perform(disk: &mut Disk, mut batch: Vec<DiskOp>) -> Vec<DiskReport> {
     reports.into_inner()
 }
 fn content(dirs: &DataDirs, file: FileName) -> String {
-    std::fs::read_to_string(dirs.file(file)).unwrap()
+    let text = std::fs::read_to_string(dirs.file(file)).unwrap();
+    text.trim_end_matches('\0').to_owned()
+}
+fn len(dirs: &DataDirs, file: FileName) -> u64 {
+    std::fs::metadata(dirs.file(file)).unwrap().len()
 }
 
 #[test]
@@ -85,6 +90,28 @@ fn files_of_an_earlier_process_go_on_at_their_end() {
     assert_eq!(content(&dirs, LOG), "0123y");
     assert_eq!(perform(&mut disk, vec![create(LOG), append(LOG, "new")]), []);
     assert_eq!(content(&dirs, LOG), "new");
+}
+
+#[test]
+fn a_log_grows_in_steps_and_is_trimmed_when_it_is_left() {
+    let (_temp, dirs) = dirs();
+    let mut disk = Disk::new(Lane::Log, dirs.clone());
+    let temp = FileName::LogTemp(Zxid(1));
+    let rename = DiskOp::Rename { from: temp, to: LOG };
+    perform(&mut disk, vec![create(temp), append(temp, "head,"), sync(temp, 1)]);
+    assert_eq!(len(&dirs, temp), 5, "a file without its name is written wholly before it gets it");
+    perform(&mut disk, vec![rename, append(LOG, "a"), sync(LOG, 2)]);
+    assert_eq!((content(&dirs, LOG).as_str(), len(&dirs, LOG)), ("head,a", LOG_STEP));
+    let many = Bytes::from(vec![b'x'; LOG_STEP as usize]);
+    perform(&mut disk, vec![DiskOp::Append { file: LOG, bytes: many }, append(LOG, "end"), sync(LOG, 3)]);
+    assert_eq!(len(&dirs, LOG), 2 * LOG_STEP);
+    let next = FileName::LogTemp(Zxid(5));
+    perform(&mut disk, vec![create(next)]);
+    assert_eq!(len(&dirs, LOG), LOG_STEP + 9);
+    perform(&mut disk, vec![append(LOG, "more"), sync(LOG, 4)]);
+    drop(disk);
+    assert_eq!(len(&dirs, LOG), LOG_STEP + 13);
+    assert!(content(&dirs, LOG).ends_with("endmore"));
 }
 
 #[test]
