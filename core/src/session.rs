@@ -1,9 +1,9 @@
 //! Which sessions exist and when each runs out. Answers to `SessionTrackerImpl` and `ExpiryQueue`. Must not know connections
 //! or ephemerals. A session lives from the commit of its creation to the commit of its close; nothing here decides either.
 
-use crate::id::SessionId;
+use crate::id::{SessionId, Zxid};
 use crate::rng::java_random_16;
-use crate::time::{Now, Span, Time};
+use crate::time::{Span, Time};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The password of a session: a checksum of its id that every server, Java's too, can compute.
@@ -48,11 +48,12 @@ enum State {
 impl Sessions {
     /// No sessions yet. `tick` is the width of an expiry bucket.
     ///
-    /// Ids hold the server's number in the high byte, then 40 bits of milliseconds, then a count. Java takes the milliseconds
-    /// since boot; ours are of the wall clock, because the driver's monotonic clock starts anew with the process.
-    pub fn new(server_id: u8, now: Now, tick: Span) -> Sessions {
+    /// Ids hold the server's number in the high byte, then 40 bits that differ from life to life, then a count. Java takes
+    /// the milliseconds since boot, which a reboot starts anew; ours are the low bits of `last`, the last transaction that
+    /// recovery knows: each session takes a transaction, so no id is drawn twice, whatever the clocks do.
+    pub fn new(server_id: u8, last: Zxid, tick: Span) -> Sessions {
         assert!(tick > Span::ZERO, "a tick takes time");
-        let id = (((now.wall.0 as u64) << 24) >> 8) | u64::from(server_id) << 56;
+        let id = (((last.0 as u64) << 24) >> 8) | u64::from(server_id) << 56;
         Sessions { tick, next_id: SessionId(id as i64), sessions: BTreeMap::new(), buckets: BTreeMap::new() }
     }
 
@@ -177,7 +178,6 @@ impl Sessions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::Millis;
     use proptest::prelude::*;
 
     const TICK: Span = Span::from_millis(1000);
@@ -186,7 +186,7 @@ mod tests {
         Time::default() + Span::from_millis(n)
     }
     fn sessions() -> Sessions {
-        Sessions::new(1, Now { mono: ms(0), wall: Millis(0x12_3456_789a) }, TICK)
+        Sessions::new(1, Zxid(0x12_3456_789a), TICK)
     }
 
     #[test]
@@ -204,9 +204,9 @@ mod tests {
         assert_eq!(s.len(), 0, "not live before the commit");
         s.restore([(SessionId(0x0112_3456_789a_0100), 1), (SessionId(0x0212_3456_789b_0000), 1)], ms(0));
         assert_eq!(s.create(), SessionId(0x0112_3456_789a_0101), "clear of its own, whatever others drew");
-        let mut s = Sessions::new(0x80, Now::default(), TICK);
+        let mut s = Sessions::new(0x80, Zxid::ZERO, TICK);
         assert_eq!(s.create(), SessionId(i64::MIN + 1));
-        let mut s = Sessions::new(0, Now::default(), TICK);
+        let mut s = Sessions::new(0, Zxid::ZERO, TICK);
         assert_eq!(s.create(), SessionId(1));
     }
 

@@ -8,6 +8,7 @@ use crate::boundary::{CloseCause, Conn};
 use crate::id::{SessionId, Xid, Zxid};
 use crate::jute::{Bad, Reader};
 use crate::proto::{ConnectRequest, ErrorCode, OpCode, Request, RequestHeader, Response};
+use crate::session::Touch;
 use bytes::BytesMut;
 
 /// What a client wants.
@@ -15,17 +16,18 @@ use bytes::BytesMut;
 pub(super) enum Ask {
     /// A session.
     Session(ConnectRequest),
-    /// An operation, in session.
-    Operation {
-        session: SessionId,
-        timeout_ms: i32,
-        xid: Xid,
-        op: OpCode,
-        /// Completely decoded, or why not.
-        request: Result<Request, Bad>,
-        /// Bytes of its frame.
-        size: usize,
-    },
+    /// An operation, in session: completely decoded, or why not.
+    Operation(Asked, Result<Request, Bad>),
+}
+
+/// Whose operation it is, and what its reply needs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub(super) session: SessionId,
+    pub(super) xid: Xid,
+    pub(super) op: OpCode,
+    /// Bytes of its frame.
+    pub(super) size: usize,
 }
 
 impl Base {
@@ -75,7 +77,15 @@ impl Base {
         let State::Open { session, timeout_ms } = conn.state else {
             unreachable!("frames are looked at in session only")
         };
-        match OpCode::from_int(op) {
+        let op_code = OpCode::from_int(op);
+        // Whatever is asked is a sign of life, an unknown operation too; only authentication is not.
+        if !matches!(op_code, Some(OpCode::Auth | OpCode::Sasl))
+            && self.sessions.touch(session, Some(timeout_ms), self.now.mono) != Touch::Live
+        {
+            // Expired or closing: dropped; the close's commit ends the connection.
+            return Ok(None);
+        }
+        match op_code {
             None | Some(OpCode::Check | OpCode::DeleteContainer) => {
                 conn.reply(xid, Zxid::NONE, Err(ErrorCode::Unimplemented));
                 self.close(id, CloseCause::UnknownOpcode(op));
@@ -96,7 +106,7 @@ impl Base {
             }
             Some(op) => {
                 let request = Request::decode(op, &mut r);
-                Ok(Some(Ask::Operation { session, timeout_ms, xid, op, request, size: frame.len() }))
+                Ok(Some(Ask::Operation(Asked { session, xid, op, size: frame.len() }, request)))
             }
         }
     }

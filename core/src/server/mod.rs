@@ -92,7 +92,7 @@ impl Server {
         let mut rng = Rng::new(seed);
         let mut out = Vec::new();
         // A standalone server creates sessions as server 1.
-        let mut sessions = Sessions::new(1, now, Span::from_millis(config.tick_ms));
+        let mut sessions = Sessions::new(1, recovered.last_zxid, Span::from_millis(config.tick_ms));
         sessions.restore(recovered.sessions.iter().copied(), now.mono);
         let solo = Solo::new(&recovered.tree, &config, now);
         let (tree, store) = Store::open(recovered, &config, rng.seed(), &mut out);

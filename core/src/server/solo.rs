@@ -3,7 +3,7 @@
 
 use super::Base;
 use super::conn::State;
-use super::front::Ask;
+use super::front::{Ask, Asked};
 use super::line::{MalformedReply, Waiting, What};
 use super::outstanding::Outstanding;
 use super::prep::Prep;
@@ -51,14 +51,6 @@ struct InFlight {
     body: Bytes,
     /// Who gets the reply.
     asker: Option<Conn>,
-}
-
-/// Whose operation it is, and how it is to be answered.
-struct Asked {
-    session: SessionId,
-    xid: Xid,
-    op: OpCode,
-    size: usize,
 }
 
 /// What gets a zxid.
@@ -201,13 +193,7 @@ impl Solo {
         {
             match ask {
                 Ask::Session(request) => self.connect(base, id, request),
-                Ask::Operation { session, timeout_ms, xid, op, request, size } => {
-                    // Expired or closing: dropped; the close's commit ends the connection.
-                    if base.sessions.touch(session, Some(timeout_ms), base.now.mono) == Touch::Live {
-                        let asked = Asked { session, xid, op, size };
-                        self.operation(base, id, asked, request);
-                    }
-                }
+                Ask::Operation(asked, request) => self.operation(base, id, asked, request),
             }
         }
         base.conns.touch(id);

@@ -6,7 +6,6 @@ use super::*;
 use crate::boundary::DiskAction;
 use crate::limits::LOG_IN_FLIGHT;
 use crate::proto::{Acl, CreateKind, CreateTxn, Txn, TxnHeader};
-use crate::time::Now;
 use std::collections::{BTreeMap, VecDeque};
 
 /// A server without clients: what it logged, and what the state was after each.
@@ -85,7 +84,7 @@ impl World {
         for note in &recovered.notes {
             self.seen.torn += usize::from(note.row() == recover::Row::TornTail);
         }
-        let mut sessions = Sessions::new(1, Now::default(), Span::from_millis(2000));
+        let mut sessions = Sessions::new(1, Zxid::ZERO, Span::from_millis(2000));
         sessions.restore(recovered.sessions.iter().copied(), Time(0));
         let ahead_sessions = recovered.sessions.iter().copied().collect();
         let mut out = Vec::new();
