@@ -98,7 +98,7 @@ pub(crate) enum Flushed {
     Empty {
         report: bool,
     },
-    /// The socket takes no more for now.
+    /// The socket takes no more at the moment.
     Blocked,
     Failed(io::Error),
 }

@@ -171,4 +171,4 @@ macro_rules! smokes {
     };
 }
 
-smokes! { client_bytes server_bytes txn log snapshot recover server client }
+smokes! { client_bytes server_bytes txn log snapshot recover server client world }

@@ -1,3 +1,5 @@
+//! The storage thread on real folders: order, batches, faults.
+
 use super::*;
 use std::cell::RefCell;
 use std::sync::mpsc;

@@ -2,10 +2,12 @@
 //! libFuzzer, `tests/fuzz_smoke.rs` on every test run with mutations of what real servers sent and wrote.
 
 mod disk;
+mod life;
 mod machines;
 mod wire;
 
 pub use disk::{log, recover, recover_input, snapshot};
+pub use life::world;
 pub use machines::{client, client_input, server, server_input};
 pub use wire::{client_bytes, server_bytes, txn};
 
@@ -22,6 +24,7 @@ pub const BODIES: &[(&str, Body)] = &[
     ("recover", recover),
     ("server", server),
     ("client", client),
+    ("world", world),
 ];
 
 /// Takes decisions off the front of the input; when it has run out, all are 0.
