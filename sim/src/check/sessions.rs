@@ -33,8 +33,11 @@ struct Touched {
     session: SessionId,
     conn: Conn,
     server: ServerId,
-    /// On the server's clock.
-    at: Time,
+    /// The last sign of life, on the server's clock: for sure, and the last that may have been one.
+    sure: Time,
+    maybe: Time,
+    /// True time of the last frame, and what `sure` was before it.
+    last: (Time, Time),
     expired: bool,
 }
 
@@ -75,14 +78,15 @@ impl Sessions {
     pub(super) fn taken(&mut self, at: Time, server: ServerId, conn: Conn) {
         let mono = self.clock_mut(server).mono(at);
         if let Some(t) = self.touched.iter_mut().rev().find(|t| t.conn == conn) {
-            t.at = mono;
+            t.last = (at, t.sure);
+            (t.sure, t.maybe) = (mono, mono);
         }
     }
 
-    /// Since when the session has been silent, on the clock of the server that last heard of it.
-    fn silent_since(&self, t: &Touched) -> Option<(Clock, Time)> {
+    /// The clock of the server that last heard of the session, while it serves, and when that began.
+    fn reign(&self, t: &Touched) -> Option<(Clock, Time)> {
         let clock = *self.clocks.iter().find(|c| c.server == t.server)?;
-        Some((clock, t.at.max(clock.reign?)))
+        Some((clock, clock.reign?))
     }
 
     pub(super) fn event(
@@ -100,12 +104,22 @@ impl Sessions {
                 let now = clock.mono(at);
                 clock.reign = Some(now);
                 // A new reign gives everyone the full timeout; its clock may be another one.
-                self.touched.iter_mut().filter(|t| t.server == server).for_each(|t| t.at = now);
+                self.touched.iter_mut().filter(|t| t.server == server).for_each(|t| {
+                    (t.sure, t.maybe) = (now, now);
+                });
+            }
+            Event::ConnClosed { conn, .. } => {
+                // A frame on which the server closes is no sign of life, nor is what came behind it.
+                if let Some(t) = self.touched.iter_mut().find(|t| t.conn == *conn && t.last.0 == at) {
+                    t.sure = t.last.1;
+                }
             }
             Event::SessionAttached { session, conn, .. } => {
                 let now = self.clock_mut(server).mono(at);
-                let fresh = Touched { session: *session, conn: *conn, server, at: now, expired: false };
-                match self.touched.iter_mut().find(|t| t.session == *session) {
+                let (session, conn) = (*session, *conn);
+                let fresh =
+                    Touched { session, conn, server, sure: now, maybe: now, last: (at, now), expired: false };
+                match self.touched.iter_mut().find(|t| t.session == session) {
                     Some(t) => *t = fresh,
                     None => self.touched.push(fresh),
                 }
@@ -114,10 +128,10 @@ impl Sessions {
                 let Some(number) = self.touched.iter().position(|t| t.session == *session) else { return };
                 self.touched[number].expired = true;
                 let t = self.touched[number];
-                let (Some((clock, since)), Some(s)) = (self.silent_since(&t), model.session(*session)) else {
+                let (Some((clock, reign)), Some(s)) = (self.reign(&t), model.session(*session)) else {
                     return;
                 };
-                let silent = clock.mono(at).since(since);
+                let silent = clock.mono(at).since(t.sure.max(reign));
                 let timeout = Span::from_millis(s.timeout_ms.max(0) as u64);
                 if silent.0 + ROUNDING.0 < timeout.0 {
                     found.add(Rule::E2, at, || {
@@ -135,8 +149,8 @@ impl Sessions {
 
     fn not_late(&self, cx: Cx<'_>, t: &Touched, timeout_ms: i32, found: &mut Found) {
         let Cx { limits, at, .. } = cx;
-        let Some((clock, since)) = self.silent_since(t) else { return };
-        let silent = clock.mono(at).since(since);
+        let Some((clock, reign)) = self.reign(t) else { return };
+        let silent = clock.mono(at).since(t.maybe.max(reign));
         let allowed = Span::from_millis(timeout_ms.max(0) as u64 + 2 * limits.config.tick_ms);
         if silent.0 > allowed.0 + limits.expiry_slack.0 {
             found.add(Rule::E2, at, || {
@@ -187,7 +201,9 @@ impl Sessions {
                 let patience = s.timeout_ms.max(0) as u64 * 4 / 3;
                 let patience =
                     Span::from_millis(patience * u64::from(1_000_000 - limits.client_ppm) / 1_000_000);
-                if s.closed.is_none() && at.since(handle.heard) < patience {
+                // A server refuses a session from the moment that its close is under way.
+                let closing = self.touched.iter().any(|t| t.session == s.id && t.expired);
+                if s.closed.is_none() && !closing && at.since(handle.heard) < patience {
                     found.add(Rule::S4, at, || {
                         format!("{who:?}: told that session {} is over, but nobody closed it", s.id)
                     });
