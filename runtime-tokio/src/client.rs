@@ -6,6 +6,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::task::Wake;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc, watch};
@@ -110,7 +111,7 @@ enum News {
     Closed(Conn),
 }
 
-/// Steps the machine until its session is over.
+/// Steps the machine until its session is over and its last handle dropped.
 async fn drive(
     mut driver: Driver,
     servers: Vec<ServerAddr>,
@@ -154,11 +155,12 @@ async fn drive(
         if driver.is_done() {
             return;
         }
-        let wake = driver.next_wake().map(|at| start + std::time::Duration::from_nanos(at.0));
+        // A session that is over has no timer, but handles that still ask.
+        let wake = driver.next_wake().map(|at| start + Duration::from_nanos(at.0));
         event = tokio::select! {
             report = news.recv() => report,
             () = bell.0.notified() => None,
-            () = tokio::time::sleep_until(wake.expect("a session that is not over has a timer")) => None,
+            () = tokio::time::sleep_until(wake.unwrap_or(start)), if wake.is_some() => None,
         };
     }
 }

@@ -73,6 +73,8 @@ pub struct Driver {
     calls: BTreeMap<CallId, Waiting>,
     watchers: BTreeMap<CallId, Listener>,
     events: BTreeMap<CallId, Feed<SessionEvent>>,
+    /// The last handle is gone.
+    abandoned: bool,
     outcomes: Vec<ClientOutput>,
 }
 
@@ -97,6 +99,7 @@ impl Driver {
             calls: BTreeMap::new(),
             watchers: BTreeMap::new(),
             events: BTreeMap::new(),
+            abandoned: false,
             outcomes: Vec::new(),
         }
     }
@@ -108,8 +111,10 @@ impl Driver {
                 Ok(command) => self.command(now, command, out),
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => {
-                    // Nobody is left who could see the outcome. A second close is refused without effect.
-                    self.feed(now, ClientInput::Close { id: CallId(0) }, out);
+                    if !std::mem::replace(&mut self.abandoned, true) {
+                        // Nobody is left who could see the outcome.
+                        self.feed(now, ClientInput::Close { id: CallId(0) }, out);
+                    }
                     break;
                 }
             }
@@ -133,9 +138,10 @@ impl Driver {
         self.client.state()
     }
 
-    /// The session is over. A driver may be dropped then (or at any other time): calls that come later end in ConnectionLoss.
+    /// The session is over and nobody can ask for anything any more. A driver may be dropped before that: every call ends in
+    /// ConnectionLoss then.
     pub fn is_done(&self) -> bool {
-        self.client.state().is_final()
+        self.abandoned && self.client.state().is_final()
     }
 
     fn command(&mut self, now: Time, command: Command, out: &mut Vec<Output>) {

@@ -227,9 +227,10 @@ fn events_tell_everything_in_order() {
         assert_eq!(rig.now(events.next()), Some(expected));
     }
     assert_eq!(rig.now(events.next()), None);
-    assert!(rig.driver.is_done());
-    let mut late = handle.events();
+    assert!(!rig.driver.is_done(), "a handle may still ask");
+    let (mut late, call) = (handle.events(), handle.sync("/"));
     rig.step(Input::Wake);
+    assert_eq!(rig.now(call), Err(ErrorCode::SessionExpired));
     assert_eq!(rig.now(late.next()), Some(SessionEvent::State(ClientState::Closed)));
     assert_eq!(rig.now(late.next()), None);
 }
