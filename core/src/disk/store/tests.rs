@@ -247,8 +247,7 @@ impl Life {
 #[test]
 fn every_life_starts_and_holds_what_was_vouched_for() {
     let mut all = Seen::default();
-    let seeds = 300;
-    for seed in 0..seeds {
+    for seed in 0..300 {
         let mut world = World::new(seed);
         let lives = 2 + world.below(8);
         world.run(lives);
