@@ -154,22 +154,21 @@ impl Connection {
         }
     }
 
-    /// Nothing more is looked at until something that it waits for has happened. In a `crowded` server whoever waits for
-    /// a reply waits before asking more.
-    pub(super) fn is_blocked(&self, crowded: bool) -> bool {
+    /// Nothing more is looked at until something that it waits for has happened. `share`: so many of its requests may wait.
+    pub(super) fn is_blocked(&self, share: usize) -> bool {
         match self.state {
             State::Connecting { .. } | State::Closing { .. } => true,
             State::Fresh | State::Open { .. } => {
                 self.line.is_full()
-                    || (crowded && !self.line.is_empty())
+                    || self.line.len() >= share
                     || self.unsent + self.out.len() > limits::SEND_PAUSE
             }
         }
     }
 
     /// `Some(on)` when reading must stop or go on again.
-    pub(super) fn pause_changed(&mut self, crowded: bool) -> Option<bool> {
-        let blocked = self.is_blocked(crowded);
+    pub(super) fn pause_changed(&mut self, share: usize) -> Option<bool> {
+        let blocked = self.is_blocked(share);
         (blocked != self.paused).then(|| {
             self.paused = blocked;
             blocked

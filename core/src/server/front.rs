@@ -34,9 +34,9 @@ impl Base {
     /// The next question of a connection, unless it has to wait or there is none. What needs no role is answered here.
     pub(super) fn next_ask(&mut self, id: Conn, serving: bool) -> Option<Ask> {
         loop {
-            let crowded = self.is_crowded();
+            let share = self.share();
             let conn = self.conns.get_mut(id)?;
-            if conn.is_blocked(crowded) {
+            if conn.is_blocked(share) {
                 return None;
             }
             let fresh = conn.state == State::Fresh;

@@ -167,12 +167,12 @@ impl Base {
     }
 
     fn flush_conn(&mut self, id: Conn) {
-        let crowded = self.is_crowded();
+        let share = self.share();
         let Some(conn) = self.conns.get_mut(id) else { return };
         conn.flush(id, &mut self.out);
         if conn.unsent() > limits::SEND_CLOSE {
             self.close(id, CloseCause::SlowReader);
-        } else if let Some(on) = conn.pause_changed(crowded) {
+        } else if let Some(on) = conn.pause_changed(share) {
             self.out.push(Output::Pause { conn: id, on });
         }
     }
@@ -218,9 +218,14 @@ impl Base {
         self.conns.get(id).map_or(&[], |c| c.ids())
     }
 
-    /// More requests wait than globalOutstandingLimit allows.
-    fn is_crowded(&self) -> bool {
-        self.waiting > self.config.global_outstanding_limit as usize
+    /// How many requests of one connection may wait. While more wait in all than globalOutstandingLimit allows, it is an equal
+    /// part of the limit, one at least, so that whoever asks much does not shut the others out.
+    fn share(&self) -> usize {
+        let limit = self.config.global_outstanding_limit as usize;
+        if self.waiting <= limit {
+            return usize::MAX;
+        }
+        (limit / self.conns.len().max(1)).max(1)
     }
 
     /// Tells everyone who watches, before any reply that shows the change.
