@@ -247,7 +247,7 @@ pub struct Wire {
     pub up: Pipe,
     /// Server to client.
     pub down: Pipe,
-    /// Frames of the client that the server has been given.
+    /// Requests of the client that the server has been given.
     pub frames: Frames,
     /// The server has answered the handshake.
     pub greeted: bool,
@@ -255,36 +255,49 @@ pub struct Wire {
     pub spoke_in_the_dark: bool,
 }
 
-/// Counts whole frames in a stream that comes in pieces.
+/// Counts whole requests in a client's stream that comes in pieces: those that keep its session alive, so no auth packets.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Frames {
-    head: [u8; 4],
-    have: u8,
-    body: u32,
+    /// The last bytes of length and header that came.
+    head: [u8; 12],
+    /// Bytes of this frame so far, its length included.
+    have: u32,
+    /// Bytes of this frame in all; 0: not known.
+    whole: u32,
+    /// The handshake came: frames have headers from here on.
+    greeted: bool,
 }
 
 impl Frames {
-    /// How many frames these bytes complete.
+    /// How many requests these bytes complete.
     pub fn take(&mut self, mut bytes: &[u8]) -> u32 {
         let mut complete = 0;
-        while !bytes.is_empty() {
-            if self.body > 0 {
-                let n = bytes.len().min(self.body as usize);
-                self.body -= n as u32;
-                bytes = &bytes[n..];
-                complete += u32::from(self.body == 0);
-                continue;
+        while let Some((first, rest)) = bytes.split_first() {
+            if self.have < 12 {
+                self.head[self.have as usize] = *first;
+                self.have += 1;
+                bytes = rest;
+            } else {
+                let n = (self.whole - self.have).min(bytes.len() as u32);
+                self.have += n;
+                bytes = &bytes[n as usize..];
             }
-            self.head[self.have as usize] = bytes[0];
-            bytes = &bytes[1..];
-            self.have += 1;
             if self.have == 4 {
-                self.have = 0;
-                self.body = u32::from_be_bytes(self.head);
-                complete += u32::from(self.body == 0);
+                let len = self.head.first_chunk().map_or(0, |len| u32::from_be_bytes(*len));
+                self.whole = len.saturating_add(4);
+            }
+            if self.have >= 4 && self.have == self.whole {
+                complete += u32::from(self.counts());
+                *self = Frames { greeted: true, ..Frames::default() };
             }
         }
         complete
+    }
+
+    fn counts(&self) -> bool {
+        const AUTH: u8 = 100;
+        const SASL: u8 = 102;
+        !(self.greeted && self.whole >= 12 && matches!(self.head[8..], [0, 0, 0, AUTH | SASL]))
     }
 }
 
@@ -347,11 +360,12 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_counted_over_any_split() {
-        let stream = b"\0\0\0\x03abc\0\0\0\0\0\0\0\x01x";
+    fn requests_are_counted_over_any_split() {
+        // A handshake, an empty frame, an auth packet, a short frame, one with a body.
+        let stream = b"\0\0\0\x03abc\0\0\0\0\0\0\0\x09xxxx\0\0\0\x64y\0\0\0\x01x\0\0\0\x09xxxx\0\0\0\x01z";
         for cut in 0..=stream.len() {
             let mut f = Frames::default();
-            assert_eq!(f.take(&stream[..cut]) + f.take(&stream[cut..]), 3);
+            assert_eq!(f.take(&stream[..cut]) + f.take(&stream[cut..]), 4, "{cut}");
         }
     }
 }

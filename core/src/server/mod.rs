@@ -213,6 +213,14 @@ impl Base {
         self.event(Event::SessionAttached { session, conn: id, reattached });
     }
 
+    /// Gives every session its full timeout: while nobody was served, nobody could show life.
+    fn renew_sessions(&mut self) {
+        let all: Vec<SessionId> = self.sessions.iter().map(|(id, _)| id).collect();
+        for id in all {
+            self.sessions.touch(id, None, self.now.mono);
+        }
+    }
+
     /// The identities of a connection; none if it is gone.
     fn ids(&self, id: Conn) -> &[Id] {
         self.conns.get(id).map_or(&[], |c| c.ids())

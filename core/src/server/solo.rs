@@ -318,6 +318,7 @@ impl Solo {
                     if self.phase == Phase::Recovering {
                         self.phase = Phase::Serving;
                         base.event(Event::Became(RoleName::Standalone));
+                        base.renew_sessions();
                         self.close_orphans(base);
                     }
                 }

@@ -226,7 +226,9 @@ impl World {
                 _ => 0,
             })
             .sum();
-        limits.expiry_slack = Span(limits.expiry_slack.0 + held);
+        // Raw connections keep their sessions alive unnoticed.
+        let raw = self.plan.raws.iter().map(|r| r.moves.iter().map(|(after, _)| after).sum()).max();
+        limits.expiry_slack = Span(limits.expiry_slack.0 + held + raw.unwrap_or(0));
         limits
     }
 

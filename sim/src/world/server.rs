@@ -6,7 +6,7 @@ use crate::clock::Clock;
 use crate::disk::{Disk, Lanes, RunEnd};
 use crate::history::{CrashKind, Entry, ShadowOutcome};
 use crate::nemesis::{Moment, News};
-use crate::net::WireState;
+use crate::net::{Near, WireState};
 use crate::outcome::Hit;
 use crate::queue::Due;
 use crate::random::{Purpose, Stream};
@@ -462,9 +462,13 @@ impl World {
         self.history.push(Time(self.now), Entry::Shadow { server, kind: CrashKind::Kill, outcome });
     }
 
-    /// Bytes of a client, whole frames among them, are about to reach a serving server.
+    /// Bytes of a client, whole frames among them, are about to reach a serving server. Of raw connections no one can say
+    /// which of their frames keep a session alive.
     pub(super) fn note_taken(&mut self, wire: u32, bytes: &[u8]) {
         let w = &mut self.wires[wire as usize];
+        if matches!(w.near, Near::Raw { .. }) {
+            return;
+        }
         let frames = w.frames.take(bytes);
         let s = w.server as usize;
         if frames > 0 && self.nodes[s].serving {
