@@ -32,8 +32,8 @@ pub(super) struct Actor {
     pub(super) frozen_until: u64,
     /// Where its process is down until.
     pub(super) down_until: u64,
-    /// Bytes of the server that do not make a whole frame yet, by connection.
-    partial: (Conn, Vec<u8>),
+    /// Bytes of the server that do not make a whole frame yet, and over which wire they came.
+    partial: (u32, Vec<u8>),
 }
 
 /// A handle that runs.
@@ -55,7 +55,7 @@ impl Default for Actor {
             wake_due: u64::MAX,
             frozen_until: 0,
             down_until: 0,
-            partial: (Conn(0), Vec::new()),
+            partial: (0, Vec::new()),
         }
     }
 }
@@ -169,8 +169,9 @@ impl World {
     /// Bytes reach the client over this wire.
     pub(super) fn feed_client(&mut self, client: u16, conn: Conn, wire: u32, bytes: &[u8]) {
         let actor = &mut self.actors[client as usize];
-        if actor.partial.0 != conn {
-            actor.partial = (conn, Vec::new());
+        if actor.partial.0 != wire {
+            actor.partial.0 = wire;
+            actor.partial.1.clear();
         }
         self.seen.clear();
         let greeted = &mut self.wires[wire as usize].greeted;

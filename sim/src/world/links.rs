@@ -258,8 +258,9 @@ impl World {
         let (bytes, arrived) = w.up.take(self.now, &mut scratch, &mut one);
         if w.state == WireState::Open {
             if !bytes.is_empty() {
-                self.note_taken(wire, bytes);
+                let requests = self.wires[wire as usize].frames.take(bytes);
                 self.step_server(s, Input::Received { conn: server_conn(wire), bytes });
+                self.note_taken(wire, requests);
             }
             if arrived.ended && self.wires[wire as usize].state == WireState::Open {
                 let w = &mut self.wires[wire as usize];
