@@ -273,6 +273,7 @@ public class ClientTest extends Harness {
         proxy.stalled = false;
         equal("an unanswered call", rc.get(10, TimeUnit.SECONDS), Code.CONNECTIONLOSS.intValue());
         proxy.mend();
+        check("connected once more", session.state("SyncConnected", 20000), "no event");
         zk.close();
         equal("its ephemeral went with it", other.exists("/r/mine", false), null);
         other.close();
