@@ -124,7 +124,9 @@ impl Children {
     }
     /// Their names, sorted.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.0.iter().map(|p| path::name(p))
+        // Siblings' names begin at the same place.
+        let at = self.0.first().map_or(0, |p| p.len() - path::name(p).len());
+        self.0.iter().map(move |p| &p[at..])
     }
     pub(super) fn insert(&mut self, path: Arc<str>) -> bool {
         self.0.insert(path)
