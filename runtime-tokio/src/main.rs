@@ -8,6 +8,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 use zebu::{ServeError, Server, ServerConfig};
 
+/// The core makes many small values; the system's allocator took a third of a write's time and half of a getChildren's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Java's code for bad arguments and configurations.
 const EXIT_BAD_CONFIG: u8 = 2;
 const EXIT_FAILURE: u8 = 1;
