@@ -462,12 +462,13 @@ impl World {
         self.history.push(Time(self.now), Entry::Shadow { server, kind: CrashKind::Kill, outcome });
     }
 
-    /// Whole requests of a client have reached a serving server. When it closed the connection at one of them, no one can
-    /// say how many it took; nor of raw connections which of their requests keep a session alive.
+    /// Whole requests of a client have reached a serving server. When it closed the connection at one of them or reads no
+    /// further, no one can say how many it took; nor of raw connections which of their requests keep a session alive.
     pub(super) fn note_taken(&mut self, wire: u32, requests: u32) {
         let w = &self.wires[wire as usize];
         let s = w.server as usize;
-        let counts = requests > 0 && w.state == WireState::Open && !matches!(w.near, Near::Raw { .. });
+        let took = requests > 0 && w.state == WireState::Open && !w.up.held;
+        let counts = took && !matches!(w.near, Near::Raw { .. });
         if counts && self.nodes[s].serving {
             let server = self.server_id(s);
             self.history.push(Time(self.now), Entry::Taken { server, conn: server_conn(wire) });
