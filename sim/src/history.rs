@@ -58,7 +58,7 @@ pub enum Entry {
         /// Index into [`History::results`].
         result: Ref,
     },
-    /// A watch event was handed to the client program: one frame of the server, before the client's own dispatch.
+    /// A watch event was handed to the client program: a frame of the server that concerned one of the client's watches.
     Notify {
         /// To whom.
         who: Who,

@@ -249,8 +249,6 @@ pub struct Wire {
     pub down: Pipe,
     /// Requests of the client that the server has been given.
     pub frames: Frames,
-    /// The server has answered the handshake.
-    pub greeted: bool,
     /// The client sent something after the server's host lost power.
     pub spoke_in_the_dark: bool,
 }

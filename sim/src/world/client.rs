@@ -10,9 +10,8 @@ use crate::workload::Act;
 use std::net::IpAddr;
 use zebu_core::boundary::Conn;
 use zebu_core::client::{CallId, Client, ClientConfig, ClientInput, ClientOutput, ClientState, ServerAddr};
-use zebu_core::id::{Xid, Zxid};
-use zebu_core::jute::Reader;
-use zebu_core::proto::{ErrorCode, OpResult, ReplyHeader, Request, Response, WatcherEvent};
+use zebu_core::id::Zxid;
+use zebu_core::proto::{ErrorCode, EventKind, OpResult, Request, Response, WatcherEvent};
 use zebu_core::time::{Span, Time};
 
 /// A client of the world: one process at a time, one handle at a time.
@@ -32,8 +31,6 @@ pub(super) struct Actor {
     pub(super) frozen_until: u64,
     /// Where its process is down until.
     pub(super) down_until: u64,
-    /// Bytes of the server that do not make a whole frame yet, and over which wire they came.
-    partial: (u32, Vec<u8>),
 }
 
 /// A handle that runs.
@@ -55,7 +52,6 @@ impl Default for Actor {
             wake_due: u64::MAX,
             frozen_until: 0,
             down_until: 0,
-            partial: (0, Vec::new()),
         }
     }
 }
@@ -166,26 +162,6 @@ impl World {
         }
     }
 
-    /// Bytes reach the client over this wire.
-    pub(super) fn feed_client(&mut self, client: u16, conn: Conn, wire: u32, bytes: &[u8]) {
-        let actor = &mut self.actors[client as usize];
-        if actor.partial.0 != wire {
-            actor.partial.0 = wire;
-            actor.partial.1.clear();
-        }
-        self.seen.clear();
-        let greeted = &mut self.wires[wire as usize].greeted;
-        let seen = &mut self.seen;
-        split_frames(&mut actor.partial.1, bytes, |frame| {
-            // The answer to the handshake has no header.
-            if std::mem::replace(greeted, true) {
-                seen.extend(Seen::of(frame));
-            }
-        });
-        self.step_client(client, ClientInput::Received { conn, bytes }, Some(wire));
-        self.seen.clear();
-    }
-
     /// Steps the client's machine and carries out what it wants. `wire` is the connection that the input came from.
     pub(super) fn step_client(&mut self, client: u16, input: ClientInput<'_>, wire: Option<u32>) {
         let actor = &mut self.actors[client as usize];
@@ -193,16 +169,14 @@ impl World {
         let mut out = std::mem::take(&mut self.client_out);
         let arrived = matches!(input, ClientInput::Received { .. });
         handle.machine.step(Time(self.now), input, &mut out);
-        let mut frame = 0;
         for output in out.drain(..) {
-            self.client_output(client, output, wire.filter(|_| arrived), &mut frame);
+            self.client_output(client, output, wire.filter(|_| arrived));
         }
-        self.notify_up_to(client, wire, frame, None);
         self.client_out = out;
         self.schedule_client(client);
     }
 
-    fn client_output(&mut self, client: u16, output: ClientOutput, wire: Option<u32>, frame: &mut usize) {
+    fn client_output(&mut self, client: u16, output: ClientOutput, wire: Option<u32>) {
         match output {
             ClientOutput::Dial { conn, server } => self.dial(client, conn, server),
             ClientOutput::Send { conn, bytes } => {
@@ -218,40 +192,31 @@ impl World {
                 }
             }
             ClientOutput::Reply { id, zxid, result } => {
-                *frame = self.notify_up_to(client, wire, *frame, Some(zxid));
                 self.reply(client, Call(id.0 as u32), zxid, result, wire);
             }
-            // Recorded as the frames come, before the machine's own dispatch.
-            ClientOutput::Watch { zxid, .. } => self.hash.word(0x13 ^ (zxid.0 as u64) << 8),
+            ClientOutput::Watch { zxid, event, .. } => self.notify(client, zxid, event, wire),
             ClientOutput::State(state) => self.client_state(client, state, wire),
             ClientOutput::Lost { .. } => self.hash.word(0x14),
         }
     }
 
-    /// Records the watch events among the frames that came in front of the reply with this zxid, or all that are left.
-    fn notify_up_to(&mut self, client: u16, wire: Option<u32>, from: usize, reply: Option<Zxid>) -> usize {
-        let (Some(wire), Some(handle)) = (wire, &self.actors[client as usize].handle) else { return from };
-        let mut at = from;
-        while let Some(seen) = self.seen.get_mut(at) {
-            at += 1;
-            match seen {
-                Seen::Reply(zxid) if reply == Some(*zxid) => break,
-                Seen::Reply(_) => {}
-                Seen::Event(zxid, event) => {
-                    self.coverage.hit(Hit::Watch);
-                    let path = std::mem::take(&mut event.path);
-                    self.history.notify(
-                        Time(self.now),
-                        handle.who,
-                        server_conn(wire),
-                        *zxid,
-                        event.kind,
-                        path,
-                    );
-                }
-            }
+    /// A watch event was handed to the program. Those that the machine makes itself, of removed watches, are no one's news.
+    fn notify(&mut self, client: u16, zxid: Zxid, event: WatcherEvent, wire: Option<u32>) {
+        self.hash.word(0x13 ^ (zxid.0 as u64) << 8);
+        let Some(who) = self.actors[client as usize].handle.as_ref().map(|h| h.who) else { return };
+        match event.kind {
+            EventKind::NodeCreated
+            | EventKind::NodeDeleted
+            | EventKind::NodeDataChanged
+            | EventKind::NodeChildrenChanged => {}
+            EventKind::None
+            | EventKind::DataWatchRemoved
+            | EventKind::ChildWatchRemoved
+            | EventKind::PersistentWatchRemoved => return,
         }
-        at
+        self.coverage.hit(Hit::Watch);
+        let conn = server_conn(wire.expect("an event came over a wire"));
+        self.history.notify(Time(self.now), who, conn, zxid, event.kind, event.path);
     }
 
     fn reply(
@@ -365,65 +330,7 @@ impl World {
     }
 }
 
-/// What matters of a frame of the server.
-#[derive(Debug)]
-pub(super) enum Seen {
-    /// A reply, a ping's too.
-    Reply(Zxid),
-    /// A watch event.
-    Event(Zxid, WatcherEvent),
-}
-
-impl Seen {
-    fn of(frame: &[u8]) -> Option<Seen> {
-        let mut r = Reader::new(frame);
-        let header = ReplyHeader::decode(&mut r).ok()?;
-        if header.xid != Xid::NOTIFICATION {
-            return Some(Seen::Reply(header.zxid));
-        }
-        WatcherEvent::decode(&mut r).ok().map(|event| Seen::Event(header.zxid, event))
-    }
-}
-
 /// The number that servers know a wire by.
 pub(super) fn server_conn(wire: u32) -> Conn {
     Conn(u64::from(wire) + 1)
-}
-
-/// Cuts whole frames out of a stream that comes in pieces; what is left waits in `partial`.
-fn split_frames(partial: &mut Vec<u8>, bytes: &[u8], mut each: impl FnMut(&[u8])) {
-    let mut joined = std::mem::take(partial);
-    let mut rest = bytes;
-    if !joined.is_empty() {
-        joined.extend_from_slice(bytes);
-        rest = &joined;
-    }
-    while let Some((frame, tail)) = one_frame(rest) {
-        each(frame);
-        rest = tail;
-    }
-    partial.extend_from_slice(rest);
-}
-
-fn one_frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (len, rest) = bytes.split_first_chunk::<4>()?;
-    rest.split_at_checked(u32::from_be_bytes(*len) as usize)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn frames_come_out_whole() {
-        let stream = b"\0\0\0\x03abc\0\0\0\x00\0\0\0\x01x";
-        for cut in 0..=stream.len() {
-            let (mut partial, mut frames) = (Vec::new(), Vec::new());
-            split_frames(&mut partial, &stream[..cut], |f| frames.push(f.to_vec()));
-            split_frames(&mut partial, &stream[cut..], |f| frames.push(f.to_vec()));
-            assert_eq!(frames, [&b"abc"[..], b"", b"x"]);
-            assert!(partial.is_empty());
-        }
-        assert_eq!(address(0), IpAddr::from([10, 0, 0, 1]));
-    }
 }

@@ -43,17 +43,7 @@ impl World {
         let (up, down) = (Pipe::new(stream(0)), Pipe::new(stream(1)));
         let frames = Frames::default();
         let state = WireState::Dialing;
-        self.wires.push(Wire {
-            near,
-            link,
-            server,
-            state,
-            up,
-            down,
-            frames,
-            greeted: false,
-            spoke_in_the_dark: false,
-        });
+        self.wires.push(Wire { near, link, server, state, up, down, frames, spoke_in_the_dark: false });
         let delay = self.profile(link).delay;
         self.queue.push(self.now + delay, Due::Dial { wire });
     }
@@ -298,7 +288,7 @@ impl World {
         let empty = w.down.ran_empty(limits::WRITABLE_EVERY);
         match w.near {
             Near::Client { client, conn } if !bytes.is_empty() => {
-                self.feed_client(client, conn, wire, bytes);
+                self.step_client(client, ClientInput::Received { conn, bytes }, Some(wire));
                 self.bury_handle(client);
             }
             Near::Raw { .. } if !bytes.is_empty() => self.coverage.hit(Hit::RawAnswered),

@@ -19,7 +19,7 @@ use crate::queue::{Due, Paused, Queue};
 use crate::random::{Purpose, Stream};
 use crate::scenario::Scenario;
 use crate::trace;
-use client::{Actor, Seen};
+use client::Actor;
 use faults::DiskTrouble;
 use links::Link;
 use phases::Stage;
@@ -56,7 +56,6 @@ pub struct World {
     server_out: Vec<Output>,
     client_out: Vec<ClientOutput>,
     scratch: Vec<u8>,
-    seen: Vec<Seen>,
     checker: Checker,
 }
 
