@@ -319,7 +319,10 @@ impl World {
         let at =
             if busy > self.now && random.chance(512) { random.between(self.now, busy) } else { self.now };
         self.coverage.hits(Hit::MidDisk, u64::from(!node.lanes.is_idle()));
+        let honest = !node.disk.lied;
         node.lanes.die(at, &mut node.disk, random);
+        self.tell_if_lied(s, honest);
+        let node = &mut self.nodes[s];
         if power {
             node.host_up = false;
             let cut = node.disk.power_cut(random);
@@ -327,6 +330,15 @@ impl World {
             self.coverage.hits(Hit::Undone, u64::from(cut.undone));
         }
         self.server_gone(s, power, random);
+    }
+
+    /// The checkers must know of a disk's first lie, whether a run's end or a death brings it out.
+    fn tell_if_lied(&mut self, s: usize, honest: bool) {
+        if honest && self.nodes[s].disk.lied {
+            self.coverage.hit(Hit::DiskLied);
+            let server = self.server_id(s);
+            self.history.push(Time(self.now), Entry::DiskLied { server });
+        }
     }
 
     /// Is told when runs end.
@@ -338,11 +350,7 @@ impl World {
         }
         let honest = !node.disk.lied;
         let end = node.lanes.finish(now, &mut node.disk, lane);
-        if honest && node.disk.lied {
-            self.coverage.hit(Hit::DiskLied);
-            let server = self.server_id(s);
-            self.history.push(Time(now), Entry::DiskLied { server });
-        }
+        self.tell_if_lied(s, honest);
         match end {
             RunEnd::Later(at) => return self.queue.push(at, Due::Disk { server: s as u8, lane }),
             RunEnd::Quiet => {}
