@@ -23,7 +23,7 @@ use tokio::task::{LocalSet, spawn_blocking, spawn_local};
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 use zebu_core::boundary::{AdminOrder, Dir, Input, Stop};
-use zebu_core::disk::{Files as _, RecoverError, recover};
+use zebu_core::disk::{Files as _, RecoverError, RecoverNote, recover};
 use zebu_core::record;
 use zebu_core::rng::Rng;
 
@@ -242,7 +242,10 @@ fn start_node(
     let tree_seed = Rng::new(seed).u64();
     let recovered = recover(&**dirs, &core, tree_seed).map_err(ServeError::Recover)?;
     for note in &recovered.notes {
-        warn!("{note}");
+        match note {
+            RecoverNote::Fresh => info!("{note}"),
+            other => warn!("{other}"),
+        }
     }
     info!(zxid = %recovered.last_zxid, took = ?Duration::from_nanos(clock.now().mono.0), "data loaded");
     let server = zebu_core::server::Server::new(core, recovered, seed, now);
