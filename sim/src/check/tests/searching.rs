@@ -1,7 +1,7 @@
 //! C1': the search that looks at no zxid.
 
 use super::rules::busy;
-use super::wgl::{Verdict, search};
+use super::wgl::{Doubt, Verdict, search};
 use super::*;
 
 #[track_caller]
@@ -146,9 +146,9 @@ fn undecided_is_no_pass() {
     let call = toy.invoke(a, delete("/a"));
     let zxid = toy.zxid;
     toy.ret(a, call, zxid, Err(ErrorCode::NotEmpty));
-    assert_eq!(search(&toy.h, true, 1000), Verdict::Undecided);
+    assert_eq!(search(&toy.h, true, 1000), Verdict::Undecided(Doubt::TooLong));
     // Writers whose calls are not in the history.
     let (mut toy, _, _) = pair();
     toy.commit(SessionId(0x999), Txn::Delete { path: "/a".to_owned() });
-    assert_eq!(search(&toy.h, true, 1000), Verdict::Undecided);
+    assert_eq!(search(&toy.h, true, 1000), Verdict::Undecided(Doubt::Strangers));
 }
