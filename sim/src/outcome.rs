@@ -65,6 +65,10 @@ hits! {
     RecoveryRefused = "recoveries_refused";
     /// Recovery of a cloned disk.
     Shadow = "shadow_recoveries";
+    /// The answers were searched for a linear order.
+    Searched = "searches";
+    /// A search for a linear order did not decide.
+    Undecided = "searches_undecided";
     /// A transaction was committed.
     Committed = "txns";
     /// A log was rolled.

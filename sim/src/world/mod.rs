@@ -8,13 +8,14 @@ mod phases;
 mod raws;
 mod server;
 
+use crate::check::wgl::{self, Verdict};
 use crate::check::{Checker, Limits};
 use crate::clock::Clock;
 use crate::disk::Lanes;
 use crate::history::History;
 use crate::nemesis::What;
 use crate::net::Wire;
-use crate::outcome::{Coverage, Outcome};
+use crate::outcome::{Coverage, Hit, Outcome};
 use crate::queue::{Due, Paused, Queue};
 use crate::random::{Purpose, Stream};
 use crate::scenario::Scenario;
@@ -203,7 +204,15 @@ impl World {
 
     fn judge(&mut self) -> Outcome {
         let limits = self.limits();
-        let violations = self.checker.run(&self.history, &limits).to_vec();
+        let mut violations = self.checker.run(&self.history, &limits).to_vec();
+        if self.plan.seed.is_multiple_of(SEARCH_EVERY) {
+            self.coverage.hit(Hit::Searched);
+            match wgl::search(&self.history, true, SEARCH_STEPS) {
+                Verdict::Linearizable => {}
+                Verdict::Undecided(_) => self.coverage.hit(Hit::Undecided),
+                Verdict::Violation(v) => violations.push(v),
+            }
+        }
         Outcome {
             hash: self.hash.value(),
             events: self.events,
@@ -236,6 +245,10 @@ impl World {
         &self.history
     }
 }
+
+/// One seed in so many is searched for a linear order of its answers, in so many steps a part.
+const SEARCH_EVERY: u64 = 16;
+const SEARCH_STEPS: usize = 20_000;
 
 /// So many fresh ones in place of what was there.
 fn refill<T: Default>(list: &mut Vec<T>, len: usize) {
