@@ -10,7 +10,8 @@ const FILE_LINES: usize = 900;
 /// No function is longer, but those in [`LONG_FUNCTIONS`].
 const FUNCTION_LINES: usize = 70;
 /// Functions that are longer still, with their length. One that got shorter has to be entered anew, or struck out.
-const LONG_FUNCTIONS: &[(&str, &str, usize)] = &[("core/src/server/words.rs", "text", 72)];
+const LONG_FUNCTIONS: &[(&str, &str, usize)] =
+    &[("core/src/server/words.rs", "text", 72), ("sim/src/check/wgl/tree.rs", "apply", 79)];
 
 /// A text file of the tree, by its path from the top.
 struct File {
