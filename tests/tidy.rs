@@ -310,7 +310,7 @@ const DEPENDENCIES: &[(&str, &str)] = &[
     ),
     (
         "runtime-tokio",
-        "anyhow base64 bytes clap foldhash jiff postcard rustyline serde socket2 tempfile tokio tracing tracing-subscriber zebu-core",
+        "anyhow base64 bytes clap foldhash jiff mimalloc postcard rustyline serde socket2 tempfile tokio tracing tracing-subscriber zebu-core",
     ),
     ("tests", "anyhow base64 bytes proptest serde_json zebu-core zebu-sim"),
     ("fuzz", "libfuzzer-sys zebu-sim"),
