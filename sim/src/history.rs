@@ -9,8 +9,11 @@ use bytes::Bytes;
 use std::net::IpAddr;
 use zebu_core::boundary::{Conn, Event};
 use zebu_core::id::{ServerId, SessionId, Zxid};
-use zebu_core::proto::{ErrorCode, EventKind, Request, Response};
+use zebu_core::proto::{ErrorCode, EventKind, OpCode, Request, Response};
 use zebu_core::time::Time;
+
+/// The operations whose replies are recorded from the server's side: no client is told where they took place.
+pub const SET_WATCHES: [i32; 2] = [OpCode::SetWatches as i32, OpCode::SetWatches2 as i32];
 
 /// A handle of a client program: what opens a session, loses connections, expires. A program that goes on after an
 /// expiry opens its next handle.
@@ -83,7 +86,7 @@ pub enum Entry {
         /// Which handle (one entry each).
         who: Who,
     },
-    /// A server's core told something. `Replied` need not be recorded.
+    /// A server's core told something. Of `Replied` only those to setWatches are recorded.
     Server {
         /// Which.
         server: ServerId,

@@ -55,6 +55,8 @@ pub(super) struct Handle {
     /// By number of credentials: how many of `ids`.
     upto: Vec<usize>,
     sure: Vec<(Time, usize)>,
+    /// From here on `ids` hold a credential that the client itself refused to present: a new connection need not have it.
+    never_shown: Option<usize>,
 }
 
 /// A call's return.
@@ -126,6 +128,7 @@ impl Order {
             ids: vec![Id::new("ip", &setup.peer.to_string())],
             upto: vec![1],
             sure: Vec::new(),
+            never_shown: None,
         });
         for (scheme, auth) in &setup.auth {
             self.add_credential(cx, who, scheme, Some(auth));
@@ -148,7 +151,7 @@ impl Order {
     /// The server has every credential before anything else of the connection.
     fn all_sure(&mut self, who: Who) {
         let handle = self.of(who);
-        let all = handle.ids.len();
+        let all = handle.ids.len().min(handle.never_shown.unwrap_or(usize::MAX));
         handle.sure.clear();
         handle.sure.push((Time(0), all));
     }
@@ -185,6 +188,14 @@ impl Order {
 
     pub(super) fn gone(&mut self, who: Who) {
         self.of(who).open.clear();
+    }
+
+    /// A server has answered the setWatches of a session: the state it was in decides what is armed.
+    pub(super) fn watches_set(&self, model: &Model, watches: &mut Watches, session: SessionId) {
+        // The last handle that had it; ids are not drawn twice.
+        if let Some(handle) = self.handles.iter().rposition(|h| h.session == session) {
+            watches.set_at(handle, model.last());
+        }
     }
 
     pub(super) fn state(
@@ -236,7 +247,13 @@ impl Order {
         let handle = &mut self.handles[usize::from(who.handle)];
         let first = handle.open.front() == Some(&reply.call);
         handle.open.retain(|c| *c != reply.call);
-        let Some(conn) = reply.conn else { return };
+        let Some(conn) = reply.conn else {
+            if matches!(request, Request::Auth { .. }) && *reply.result != Err(ErrorCode::ConnectionLoss) {
+                let before = handle.upto[usize::from(facts.creds) - 1];
+                handle.never_shown = Some(handle.never_shown.map_or(before, |n| n.min(before)));
+            }
+            return;
+        };
         self.calls[reply.call.0 as usize].fate = Fate::Answered;
         handle.heard = at;
         if let Request::Auth { scheme, auth } = request {

@@ -28,9 +28,10 @@ mod txn;
 mod watches;
 pub mod wgl;
 
-use crate::history::{Entry, History, Phase};
+use crate::history::{Entry, History, Phase, SET_WATCHES};
 use model::Model;
 use std::fmt;
+use zebu_core::boundary::Event;
 use zebu_core::config::Config;
 use zebu_core::id::Zxid;
 use zebu_core::time::{Span, Time};
@@ -270,6 +271,11 @@ impl Checker {
                 self.watches.ended(&mut self.model, *who, at, found);
             }
             Entry::Server { server, event, .. } => {
+                if let Event::Replied { session, op, .. } = event
+                    && SET_WATCHES.contains(op)
+                {
+                    self.order.watches_set(&self.model, &mut self.watches, *session);
+                }
                 let place = number as u32;
                 self.disks.event(cx, &mut self.model, (*server, event, place), found);
                 if !self.disks.void() {

@@ -51,6 +51,8 @@ struct Restoring {
     relative: Zxid,
     from: Index,
     seen: Vec<(EventKind, PathId)>,
+    /// The state in which a server answered it, if that is known.
+    met: Option<Index>,
 }
 
 #[derive(Debug, Default)]
@@ -112,7 +114,14 @@ impl Watches {
         f.watches.retain(|w| w.client != 0);
         f.watches.iter_mut().for_each(|w| w.server = 0);
         if again && !f.watches.is_empty() {
-            f.restoring = Some(Restoring { relative, from, seen: Vec::new() });
+            f.restoring = Some(Restoring { relative, from, seen: Vec::new(), met: None });
+        }
+    }
+
+    /// The setWatches of a handle was answered in state `index`.
+    pub(super) fn set_at(&mut self, handle: usize, index: Index) {
+        if let Some(r) = &mut self.followers[handle].restoring {
+            r.met.get_or_insert(index);
         }
     }
 
@@ -443,9 +452,13 @@ impl Follower {
         let Some(mut r) = self.restoring.take() else { return };
         r.seen.sort_unstable();
         let fits = |made: &[(EventKind, PathId)]| made == r.seen;
-        let place = self.candidates(model, r.from, bound).find(|c| fits(&self.made(model, *c, r.relative)));
+        let may_be = |c: &Index| fits(&self.made(model, *c, r.relative));
+        let place = match r.met {
+            Some(met) => Some(met).filter(may_be),
+            None => self.candidates(model, r.from, bound).find(may_be),
+        };
         let place = place.unwrap_or_else(|| {
-            let made = self.made(model, bound.max(r.from), r.relative);
+            let made = self.made(model, r.met.unwrap_or(bound.max(r.from)), r.relative);
             let missing = made.iter().find(|m| !r.seen.contains(m));
             let extra = r.seen.iter().find(|s| !made.contains(s));
             let rule = if missing.is_some() { Rule::W3 } else { Rule::W2 };
@@ -459,7 +472,7 @@ impl Follower {
                     r.relative
                 )
             });
-            bound.max(r.from)
+            r.met.unwrap_or(bound.max(r.from))
         });
         self.restore(model, place, r.relative);
     }

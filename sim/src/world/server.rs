@@ -4,7 +4,7 @@ use super::client::server_conn;
 use super::{World, client};
 use crate::clock::Clock;
 use crate::disk::{Disk, Lanes, RunEnd};
-use crate::history::{CrashKind, Entry, ShadowOutcome};
+use crate::history::{CrashKind, Entry, SET_WATCHES, ShadowOutcome};
 use crate::nemesis::{Moment, News};
 use crate::net::{Near, WireState};
 use crate::outcome::Hit;
@@ -229,7 +229,11 @@ impl World {
 
     fn server_event(&mut self, s: usize, event: Event) {
         match &event {
-            Event::Replied { .. } => return,
+            Event::Replied { op, .. } => {
+                if !SET_WATCHES.contains(op) {
+                    return;
+                }
+            }
             Event::Vouched(vouch) => {
                 if let Vouch::Recovered(zxid) = vouch {
                     self.committed = self.committed.max(zxid.0);
