@@ -102,6 +102,8 @@ pub enum Entry {
         server: ServerId,
         /// Which connection.
         conn: Conn,
+        /// False: it may have ended the connection instead, and its sign of life with it.
+        sure: bool,
     },
     /// What recovery would yield if power failed now and every byte not synced were lost. Recorded when it has changed
     /// since, right before a `Vouched` event or a [`Entry::Return`]; it must not lag behind there.

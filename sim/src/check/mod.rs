@@ -282,7 +282,7 @@ impl Checker {
                     self.sessions.event(cx, &self.model, *server, event, found);
                 }
             }
-            Entry::Taken { server, conn } => self.sessions.taken(at, *server, *conn),
+            Entry::Taken { server, conn, sure } => self.sessions.taken(at, *server, *conn, *sure),
             Entry::Clock { server, mono, ppm } => self.sessions.clock(at, *server, *mono, *ppm),
             Entry::Crash { server, .. } => {
                 self.disks.crash(*server);

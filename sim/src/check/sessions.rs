@@ -75,11 +75,14 @@ impl Sessions {
         self.clock_mut(server).reign = None;
     }
 
-    pub(super) fn taken(&mut self, at: Time, server: ServerId, conn: Conn) {
+    pub(super) fn taken(&mut self, at: Time, server: ServerId, conn: Conn, sure: bool) {
         let mono = self.clock_mut(server).mono(at);
         if let Some(t) = self.touched.iter_mut().rev().find(|t| t.conn == conn) {
-            t.last = (at, t.sure);
-            (t.sure, t.maybe) = (mono, mono);
+            t.maybe = mono;
+            if sure {
+                t.last = (at, t.sure);
+                t.sure = mono;
+            }
         }
     }
 

@@ -479,11 +479,10 @@ impl World {
     pub(super) fn note_taken(&mut self, wire: u32, requests: u32) {
         let w = &self.wires[wire as usize];
         let s = w.server as usize;
-        let took = requests > 0 && w.state == WireState::Open && !w.up.held;
-        let counts = took && !matches!(w.near, Near::Raw { .. });
-        if counts && self.nodes[s].serving {
+        let sure = w.state == WireState::Open && !w.up.held && !matches!(w.near, Near::Raw { .. });
+        if requests > 0 && self.nodes[s].serving {
             let server = self.server_id(s);
-            self.history.push(Time(self.now), Entry::Taken { server, conn: server_conn(wire) });
+            self.history.push(Time(self.now), Entry::Taken { server, conn: server_conn(wire), sure });
         }
     }
 

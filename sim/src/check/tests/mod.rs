@@ -127,7 +127,7 @@ impl Toy {
         self.now.0 += MS;
         let call = self.h.invoke(self.now, who, request);
         let conn = self.conn(who);
-        self.push(Entry::Taken { server: SERVER, conn });
+        self.push(Entry::Taken { server: SERVER, conn, sure: true });
         call
     }
 
