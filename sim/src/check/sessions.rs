@@ -112,9 +112,21 @@ impl Sessions {
                 });
             }
             Event::ConnClosed { conn, .. } => {
-                // A frame on which the server closes is no sign of life, nor is what came behind it.
-                if let Some(t) = self.touched.iter_mut().find(|t| t.conn == *conn && t.last.0 == at) {
-                    t.sure = t.last.1;
+                // A frame on which the server closes is no sign of life, nor is what came behind it; but frames that lay
+                // unread may have been, up to now.
+                let now = self.clock_mut(server).mono(at);
+                if let Some(t) = self.touched.iter_mut().find(|t| t.conn == *conn) {
+                    t.maybe = now;
+                    if t.last.0 == at {
+                        t.sure = t.last.1;
+                    }
+                }
+            }
+            Event::Committed { zxid, .. } if model.last_zxid() == *zxid && model.last() > 0 => {
+                // Its request may have lain unread for long.
+                let (session, now) = (model.txn(model.last()).session, self.clock_mut(server).mono(at));
+                if let Some(t) = self.touched.iter_mut().find(|t| t.session == session && !t.expired) {
+                    t.maybe = now;
                 }
             }
             Event::SessionAttached { session, conn, .. } => {
