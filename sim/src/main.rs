@@ -35,6 +35,9 @@ enum Command {
         /// Threads; as many as there are processors if not given.
         #[arg(long)]
         jobs: Option<usize>,
+        /// Stop at the first failure.
+        #[arg(long)]
+        first: bool,
         /// Print one JSON object on standard output.
         #[arg(long)]
         json: bool,
@@ -74,7 +77,7 @@ const FAILED: u8 = 3;
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Sweep { seeds, jobs, json } => run_sweep(seeds, jobs, json),
+        Command::Sweep { seeds, jobs, first, json } => run_sweep(seeds, jobs, first, json),
         Command::Run { seed } => run_one(Scenario::from_seed(seed), false),
         Command::Replay { what, events } => run_replay(&what, events),
         Command::Shrink { what, out } => run_shrink(&what, &out),
@@ -95,7 +98,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run_sweep(seeds: Range<u64>, jobs: Option<usize>, json: bool) -> Result<ExitCode> {
+fn run_sweep(seeds: Range<u64>, jobs: Option<usize>, first: bool, json: bool) -> Result<ExitCode> {
     let jobs = jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let bar = if std::io::stderr().is_terminal() {
         ProgressBar::new(seeds.end - seeds.start)
@@ -105,7 +108,7 @@ fn run_sweep(seeds: Range<u64>, jobs: Option<usize>, json: bool) -> Result<ExitC
     let style = "{bar:40} {pos}/{len} seeds  {per_sec}  {eta} left  {msg}";
     bar.set_style(ProgressStyle::with_template(style).context("progress bar")?);
     let began = Instant::now();
-    let sweep = sweep::sweep(seeds, jobs, &|done, bad| {
+    let sweep = sweep::sweep(seeds, jobs, first, &|done, bad| {
         bar.set_position(done);
         if bad > 0 {
             bar.set_message(format!("{bad} failed"));

@@ -12,6 +12,7 @@ use std::fmt::Write as _;
 use zebu_core::boundary::{Dir, Output};
 use zebu_core::disk::{FileError, Files, recover};
 use zebu_core::record::{Digest, File, Frame, Player};
+use zebu_core::rng::Rng;
 use zebu_core::server::Server;
 
 const FORMAT: &str = "zebu-scenario 1";
@@ -84,8 +85,9 @@ pub struct Replayed {
 /// Steps a recorded server again; fails where its outputs hash differently. `each` sees every step's time and outputs.
 pub fn replay(recording: &[u8], mut each: impl FnMut(&Frame<'_>, &[Output])) -> Result<Replayed> {
     let (header, mut player) = Player::new(recording)?;
-    let seed = u64::from_le_bytes(header.seed[..8].try_into().expect("eight bytes"));
-    let recovered = recover(&Recorded(&header.files), &header.config, seed)
+    // As the production server draws it.
+    let tree_seed = Rng::new(header.seed).u64();
+    let recovered = recover(&Recorded(&header.files), &header.config, tree_seed)
         .map_err(|e| anyhow::anyhow!("recovery refuses: {e}"))?;
     let mut server = Server::new(header.config.clone(), recovered, header.seed, header.start);
     let mut digest = Digest::default();
@@ -122,5 +124,20 @@ mod tests {
         let text = file.encode();
         assert_eq!(ScenarioFile::decode(&text).expect("reads"), file);
         assert!(ScenarioFile::decode("# x\nnothing").is_err());
+    }
+
+    #[test]
+    fn the_failures_of_the_past_stay_mended() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../traces/seeds");
+        let mut files = 0;
+        for entry in std::fs::read_dir(folder).expect("the folder is there") {
+            let path = entry.expect("readable").path();
+            let text = std::fs::read_to_string(&path).expect("readable");
+            let file = ScenarioFile::decode(&text).expect("a scenario");
+            let outcome = crate::sweep::run(&file.plan);
+            assert_eq!(outcome.failure(), None, "{}", path.display());
+            files += 1;
+        }
+        assert!(files > 0);
     }
 }

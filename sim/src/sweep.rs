@@ -66,6 +66,7 @@ const TWICE: u64 = 50;
 
 #[derive(Default)]
 struct Part {
+    seeds: u64,
     chunks: Vec<(u64, u64)>,
     failed: Vec<(u64, Failure)>,
     twice: u64,
@@ -75,8 +76,9 @@ struct Part {
     coverage: Coverage,
 }
 
-/// Runs these seeds. `progress` is called now and then with the number of seeds done and of failures so far.
-pub fn sweep(seeds: Range<u64>, jobs: usize, progress: &(dyn Fn(u64, u64) + Sync)) -> Sweep {
+/// Runs these seeds; with `first`, up to the first failure and a little further. `progress` is called now and then with the
+/// number of seeds done and of failures so far.
+pub fn sweep(seeds: Range<u64>, jobs: usize, first: bool, progress: &(dyn Fn(u64, u64) + Sync)) -> Sweep {
     keep_panics();
     let next = AtomicU64::new(seeds.start);
     let (done, bad) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -88,7 +90,8 @@ pub fn sweep(seeds: Range<u64>, jobs: usize, progress: &(dyn Fn(u64, u64) + Sync
                 let mut part = Part::default();
                 loop {
                     let from = next.fetch_add(CHUNK, Ordering::Relaxed);
-                    if from >= seeds.end {
+                    // Every seed before a failing one has been handed out when it fails.
+                    if from >= seeds.end || (first && bad.load(Ordering::Relaxed) > 0) {
                         break;
                     }
                     let failures = part.failed.len();
@@ -102,7 +105,7 @@ pub fn sweep(seeds: Range<u64>, jobs: usize, progress: &(dyn Fn(u64, u64) + Sync
             });
         }
     });
-    Sweep::of(parts.into_inner().expect("no thread dies with it"), seeds)
+    Sweep::of(parts.into_inner().expect("no thread dies with it"))
 }
 
 impl Part {
@@ -111,6 +114,7 @@ impl Part {
         let first = seeds.start;
         for seed in seeds {
             let plan = Scenario::from_seed(seed);
+            self.seeds += 1;
             self.operations += plan.operations() as u64;
             let outcome = if seed % TWICE == 0 { self.twice(world, plan) } else { run_caught(world, plan) };
             digest.word(outcome.hash);
@@ -137,9 +141,9 @@ impl Part {
 }
 
 impl Sweep {
-    fn of(parts: Vec<Part>, seeds: Range<u64>) -> Sweep {
+    fn of(parts: Vec<Part>) -> Sweep {
         let mut sweep = Sweep {
-            seeds: seeds.end.saturating_sub(seeds.start),
+            seeds: 0,
             twice: 0,
             failed: Vec::new(),
             hash: 0,
@@ -150,6 +154,7 @@ impl Sweep {
         };
         let mut chunks = Vec::new();
         for part in parts {
+            sweep.seeds += part.seeds;
             sweep.twice += part.twice;
             sweep.failed.extend(part.failed);
             sweep.events += part.events;
@@ -164,5 +169,19 @@ impl Sweep {
         chunks.iter().for_each(|(_, hash)| digest.word(*hash));
         sweep.hash = digest.value();
         sweep
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_run_clean_and_alike_on_any_number_of_threads() {
+        let one = sweep(0..150, 1, false, &|_, _| {});
+        let three = sweep(0..150, 3, false, &|_, _| {});
+        assert_eq!(one.failed, []);
+        assert_eq!((one.seeds, one.twice), (150, 3));
+        assert_eq!((one.hash, one.events, one.coverage), (three.hash, three.events, three.coverage));
     }
 }

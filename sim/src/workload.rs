@@ -115,6 +115,8 @@ pub struct Mix {
     big_size: u64,
     /// Of 1024 operations, how many are on a path that is none, or a built-in one.
     strange: u32,
+    /// The first client begins with creating every path.
+    planted: bool,
 }
 
 impl Mix {
@@ -147,6 +149,7 @@ impl Mix {
             big: families(&mut r, 150, 200),
             big_size: r.log_uniform(500, 60_000),
             strange: families(&mut r, 400, 64),
+            planted: r.chance(512),
         }
     }
 }
@@ -211,11 +214,27 @@ impl Writer<'_> {
             let act = self.act();
             ops.push(Op { at, act });
         }
+        if self.mix.planted && self.client == 0 {
+            ops.splice(0..0, self.plant(ops.first().map_or(0, |o| o.at)));
+        }
         // The first operations come early: a seed without a tree tells little.
         if let Some(first) = ops.first().map(|o| o.at) {
             ops.iter_mut().for_each(|o| o.at -= first);
         }
         ops
+    }
+
+    /// Creates every path, parents first.
+    fn plant(&mut self, at: u64) -> Vec<Op> {
+        let mix = self.mix;
+        let create = |path: &String| {
+            self.serial += 1;
+            let acl = Some(vec![Acl::open()]);
+            let request =
+                CreateRequest { op: CreateOp::Create, path: path.clone(), data: self.data(), acl, flags: 0 };
+            Op { at, act: Act::Call(Request::Create(request)) }
+        };
+        mix.paths.iter().map(create).collect()
     }
 
     fn act(&mut self) -> Act {

@@ -201,6 +201,9 @@ impl Lanes {
         for (k, (_, op)) in run.iter().enumerate() {
             if let (true, Some(cause)) = (k + 1 == count, fails) {
                 half(disk, op, &mut self.lanes[i].random);
+                if let DiskOp::Sync { file, .. } = op {
+                    disk.lose_dirty(*file, &mut self.lanes[i].random);
+                }
                 outcome = RunEnd::Failed(self.fail(lane, op, cause));
             } else if !carry_out(disk, op, lies) {
                 outcome = RunEnd::Failed(self.fail(lane, op, "No such file or directory"));

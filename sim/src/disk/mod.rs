@@ -138,6 +138,15 @@ impl Disk {
         found
     }
 
+    /// A sync failed: the system takes what it could not write for clean and forgets it. Who reads the file anew, bypassing
+    /// what is cached of it, sees what is on the disk; no later sync brings the rest back.
+    pub fn lose_dirty(&mut self, name: FileName, random: &mut Stream) {
+        let tear = random.pick(&[Tear::None, Tear::Prefix, Tear::Pages(4096), Tear::All]);
+        if let Some(file) = self.file_mut(name) {
+            file.power_cut(tear, true, random);
+        }
+    }
+
     /// fsync of a folder.
     pub fn sync_dir(&mut self, dir: Dir, lies: bool) {
         self.lied |= lies;
