@@ -72,6 +72,11 @@ impl Disks {
         &mut self.disks[at]
     }
 
+    /// The last zxid that this server has applied.
+    pub(super) fn applied(&mut self, server: ServerId) -> Zxid {
+        self.of(server).applied
+    }
+
     fn holders(&self, zxid: Zxid) -> usize {
         self.disks.iter().filter(|d| d.lied || d.image >= zxid).count()
     }

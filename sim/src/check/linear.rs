@@ -191,10 +191,10 @@ impl Order {
     }
 
     /// A server has answered the setWatches of a session: the state it was in decides what is armed.
-    pub(super) fn watches_set(&self, model: &Model, watches: &mut Watches, session: SessionId) {
+    pub(super) fn watches_set(&self, met: Option<Index>, watches: &mut Watches, session: SessionId) {
         // The last handle that had it; ids are not drawn twice.
-        if let Some(handle) = self.handles.iter().rposition(|h| h.session == session) {
-            watches.set_at(handle, model.last());
+        if let (Some(handle), Some(met)) = (self.handles.iter().rposition(|h| h.session == session), met) {
+            watches.set_at(handle, met);
         }
     }
 

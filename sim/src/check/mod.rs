@@ -274,7 +274,8 @@ impl Checker {
                 if let Event::Replied { session, op, .. } = event
                     && SET_WATCHES.contains(op)
                 {
-                    self.order.watches_set(&self.model, &mut self.watches, *session);
+                    let met = self.model.index(self.disks.applied(*server));
+                    self.order.watches_set(met, &mut self.watches, *session);
                 }
                 let place = number as u32;
                 self.disks.event(cx, &mut self.model, (*server, event, place), found);
