@@ -27,6 +27,15 @@ pub(super) enum State {
         /// As the request had it: decides the length of the answer.
         read_only: Option<bool>,
     },
+    /// Its session is known, but writes that it asked for on another connection are under way: what it reads here must
+    /// show them. Nothing is read meanwhile.
+    Returning {
+        session: SessionId,
+        timeout_ms: i32,
+        read_only: Option<bool>,
+        /// The last of those writes.
+        after: Zxid,
+    },
     /// In session.
     Open { session: SessionId, timeout_ms: i32 },
     /// closeSession has been proposed; what comes behind it is dropped.
@@ -148,16 +157,17 @@ impl Connection {
     pub(super) fn session(&self) -> Option<SessionId> {
         match self.state {
             State::Fresh => None,
-            State::Connecting { session, .. } | State::Open { session, .. } | State::Closing { session } => {
-                Some(session)
-            }
+            State::Connecting { session, .. }
+            | State::Returning { session, .. }
+            | State::Open { session, .. }
+            | State::Closing { session } => Some(session),
         }
     }
 
     /// Nothing more is looked at until something that it waits for has happened. `share`: so many of its requests may wait.
     pub(super) fn is_blocked(&self, share: usize) -> bool {
         match self.state {
-            State::Connecting { .. } | State::Closing { .. } => true,
+            State::Connecting { .. } | State::Returning { .. } | State::Closing { .. } => true,
             State::Fresh | State::Open { .. } => {
                 self.line.is_full()
                     || self.line.len() >= share

@@ -32,6 +32,8 @@ pub(super) struct Solo {
     outstanding: Outstanding,
     /// Proposed, not yet durable, in zxid order.
     in_flight: VecDeque<InFlight>,
+    /// Connections in [`State::Returning`], and some that are gone.
+    returning: Vec<Conn>,
     last_proposed: Zxid,
     reaper: Reaper,
 }
@@ -71,6 +73,7 @@ impl Solo {
             phase: Phase::Recovering,
             outstanding: Outstanding::new(tree.digest()),
             in_flight: VecDeque::new(),
+            returning: Vec::new(),
             last_proposed: tree.last_zxid(),
             reaper: Reaper::new(config, now.mono),
         }
@@ -229,7 +232,16 @@ impl Solo {
         if known {
             base.stats.revalidations += 1;
             base.attach(session, id, true);
-            welcome(base, id, session, timeout_ms, read_only);
+            let under_way = self.in_flight.iter().rev().find(|p| p.logged.header.session == session);
+            match under_way.map(|p| p.logged.header.zxid) {
+                None => welcome(base, id, session, timeout_ms, read_only),
+                Some(after) => {
+                    if let Some(conn) = base.conns.get_mut(id) {
+                        conn.state = State::Returning { session, timeout_ms, read_only, after };
+                        self.returning.push(id);
+                    }
+                }
+            }
         } else {
             let answer = ConnectResponse::invalid(read_only);
             if let Some(conn) = base.conns.get_mut(id) {
@@ -345,12 +357,28 @@ impl Solo {
             unblocked.extend(next.asker);
             self.commit(base, next);
         }
+        self.welcome_back(base, zxid, &mut unblocked);
         unblocked.sort_unstable();
         unblocked.dedup();
         for id in unblocked {
             self.pump(base, id);
             base.conns.touch(id);
         }
+    }
+
+    /// Confirms the sessions whose writes on former connections have all been applied.
+    fn welcome_back(&mut self, base: &mut Base, applied: Zxid, unblocked: &mut Vec<Conn>) {
+        self.returning.retain(|id| {
+            let Some(conn) = base.conns.get(*id) else { return false };
+            let State::Returning { session, timeout_ms, read_only, after } = conn.state else {
+                unreachable!("only its writes' commit or its end takes a connection out of this state")
+            };
+            if after <= applied {
+                welcome(base, *id, session, timeout_ms, read_only);
+                unblocked.push(*id);
+            }
+            after > applied
+        });
     }
 
     /// A transaction has become history: tree, sessions, watches, reply, in this order.

@@ -174,10 +174,6 @@ impl<'h> Op<'h> {
         }
     }
 
-    fn is_write(&self) -> bool {
-        is_write(self.request)
-    }
-
     fn makes_ephemeral(&self) -> Option<SessionId> {
         let makes = |r: &Request| matches!(r, Request::Create(c) if CreateMode::from_int(c.flags).is_some_and(CreateMode::is_ephemeral));
         self.parts().iter().any(makes).then_some(self.session)

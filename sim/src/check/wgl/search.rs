@@ -204,19 +204,19 @@ fn key(done: &[bool], state: &State) -> u64 {
     hasher.finish()
 }
 
-/// By call: the answered call of its handle next before it and the answered write next after it. The end of a session has
+/// By call: the answered calls of its handle next before it and next after it. The end of a session has
 /// neither: it may be the server's.
 fn neighbours(ops: &[&Op<'_>]) -> (Vec<Option<usize>>, Vec<Option<usize>>) {
     let mut order: Vec<usize> = (0..ops.len()).collect();
     order.sort_unstable_by_key(|n| ops[*n].from);
     let mut last: Vec<(Who, usize)> = Vec::new();
-    let mut near = |order: &mut dyn Iterator<Item = usize>, writes_only: bool| {
+    let mut near = |order: &mut dyn Iterator<Item = usize>| {
         last.clear();
         let mut out = vec![None; ops.len()];
         for n in order.filter(|n| !matches!(ops[*n].request, Request::CloseSession)) {
             let at = last.iter().position(|(who, _)| *who == ops[n].who);
             out[n] = at.map(|at| last[at].1);
-            if ops[n].result.is_some() && (ops[n].is_write() || !writes_only) {
+            if ops[n].result.is_some() {
                 match at {
                     Some(at) => last[at].1 = n,
                     None => last.push((ops[n].who, n)),
@@ -225,7 +225,7 @@ fn neighbours(ops: &[&Op<'_>]) -> (Vec<Option<usize>>, Vec<Option<usize>>) {
         }
         out
     };
-    (near(&mut order.iter().copied(), false), near(&mut order.iter().rev().copied(), true))
+    (near(&mut order.iter().copied()), near(&mut order.iter().rev().copied()))
 }
 
 /// Begins and ends of calls in order of time, as a list from which a placed call is lifted out.
