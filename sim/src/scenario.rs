@@ -136,8 +136,6 @@ fn config(r: &mut Stream) -> Config {
         digest_enabled: r.chance(920),
         snap_retain_count: r.pick(&[3, 3, 4, 10]),
         purge_interval_h: r.pick(&[0, 1]),
-        container_check_ms: r.log_uniform(500, 60_000),
-        container_max_never_used_ms: if r.chance(300) { r.log_uniform(100, 10_000) } else { 0 },
         skip_acl: r.chance(20),
         super_digest,
         ..Config::default()

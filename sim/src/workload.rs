@@ -66,11 +66,10 @@ enum Kind {
     GetEphemerals,
     GetAllChildrenNumber,
     WhoAmI,
-    Rare,
     Close,
 }
 
-const KINDS: [(Kind, u32); 21] = [
+const KINDS: [(Kind, u32); 20] = [
     (Kind::Create, 40),
     (Kind::Delete, 16),
     (Kind::Exists, 12),
@@ -90,7 +89,6 @@ const KINDS: [(Kind, u32); 21] = [
     (Kind::GetEphemerals, 2),
     (Kind::GetAllChildrenNumber, 2),
     (Kind::WhoAmI, 1),
-    (Kind::Rare, 1),
     (Kind::Close, 2),
 ];
 
@@ -273,7 +271,6 @@ impl Writer<'_> {
             }
             Kind::GetAllChildrenNumber => Request::GetAllChildrenNumber { path: self.path() },
             Kind::WhoAmI => Request::WhoAmI,
-            Kind::Rare => self.rare(),
             Kind::Close => return Act::Close,
         })
     }
@@ -393,22 +390,6 @@ impl Writer<'_> {
                 })
                 .collect(),
         )
-    }
-
-    /// What few clients ask for, or what is switched off.
-    fn rare(&mut self) -> Request {
-        let path = self.path();
-        let data = self.data();
-        let acl = Some(vec![Acl::open()]);
-        let create = |op, flags| CreateRequest { op, path: path.clone(), data: data.clone(), acl, flags };
-        match self.r.below(8) {
-            0..=2 => Request::Create(create(CreateOp::Container, 4)),
-            3 => Request::Create(create(CreateOp::Ttl(1000), self.r.pick(&[5, 6]))),
-            4 => Request::Create(create(CreateOp::Create, self.r.pick(&[4, 7, -1]))),
-            5 => Request::Reconfig { joining: None, leaving: None, new_members: None, config_id: -1 },
-            6 => Request::Sync { path: None },
-            _ => Request::SetAcl { path, acl: None, version: -1 },
-        }
     }
 
     fn watcher(&mut self) -> WatcherType {

@@ -140,8 +140,6 @@ impl<'a> State<'a> {
                 Ok(Effect::Check { path })
             }
             Request::CloseSession => Ok(Effect::Close),
-            // Switched off, which is looked at before all else.
-            Request::Reconfig { .. } => Err(ErrorCode::ReconfigDisabled),
             other => panic!("{:?} is no write", other.op()),
         }
     }

@@ -92,7 +92,6 @@ fn is_write(request: &Request) -> bool {
             | OpCode::SetData
             | OpCode::SetAcl
             | OpCode::Multi
-            | OpCode::Reconfig
             | OpCode::CloseSession
     )
 }
