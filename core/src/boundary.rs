@@ -1,22 +1,48 @@
 //! All that a driver has to know: what a server is told, what it asks for. The simulator and the tokio program both
 //! match every [`Output`], with no wildcard arm. Nothing here has behaviour beyond naming.
 
+use crate::addr::Addr;
 use crate::id::{SessionId, Zxid};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::SocketAddr;
 
-/// A connection. The driver numbers them; a number is never used twice, so whatever comes late for a dead connection is
-/// unknown and dropped.
+/// A connection. Even numbers are given by the driver, to those it accepts; odd ones by the server, to those it dials. A
+/// number is never used twice, so whatever comes late for a dead connection is unknown and dropped.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct Conn(pub u64);
 
-/// Which listener accepted a connection.
+impl Conn {
+    /// The `n`th connection that a driver accepts.
+    pub fn accepted(n: u64) -> Conn {
+        Conn(n * 2)
+    }
+    /// True if the server dialled it.
+    pub fn is_dialled(self) -> bool {
+        self.0 % 2 == 1
+    }
+}
+
+/// Numbers the connections that a server dials.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Dials(u64);
+
+impl Dials {
+    /// The next number.
+    pub fn next_conn(&mut self) -> Conn {
+        self.0 += 1;
+        Conn(self.0 * 2 - 1)
+    }
+}
+
+/// Which listener a connection goes to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Port {
     /// The client port.
     Client,
+    /// The election port: votes.
+    Election,
 }
 
 /// What the driver knows of the other end.
@@ -31,7 +57,7 @@ pub struct PeerInfo {
 pub enum Input<'a> {
     /// Only time passed.
     Wake,
-    /// A connection was accepted.
+    /// A connection was accepted, or a dial came through.
     Opened {
         /// Its number.
         conn: Conn,
@@ -54,7 +80,7 @@ pub enum Input<'a> {
         /// Which connection.
         conn: Conn,
     },
-    /// The connection ended, from the other side or by a fault. Not reported after [`Output::Close`].
+    /// The connection ended, from the other side or by a fault, or a dial failed. Not reported after [`Output::Close`].
     Closed {
         /// Which connection.
         conn: Conn,
@@ -82,6 +108,16 @@ pub enum Input<'a> {
 /// What a server asks for, in order.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Output {
+    /// Connect. Answered by [`Input::Opened`] or by [`Input::Closed`]; [`Output::Close`] gives it up. Nothing is sent before
+    /// it is open.
+    Dial {
+        /// The number it has from here on, an odd one.
+        conn: Conn,
+        /// Where to. A name is looked up anew each time.
+        to: Addr,
+        /// What it is for: which settings of sockets and TLS apply.
+        port: Port,
+    },
     /// Queue these bytes for the connection.
     Send {
         /// To which connection.
@@ -453,6 +489,14 @@ pub enum CloseCause {
     SlowReader,
     /// The server is stopping.
     Stopping,
+    /// A newer connection of the same server takes its place.
+    Replaced,
+    /// Of two servers the one with the larger id dials, so this one dials back.
+    DialsBack,
+    /// The other end claims this server's own id.
+    OwnServerId,
+    /// A dial that neither came through nor failed in time.
+    DialTimeout,
 }
 
 /// What wakes a server next; for explanations.

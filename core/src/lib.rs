@@ -8,6 +8,7 @@
 //! Modules in reading order; each may use those above it.
 #![forbid(unsafe_code)]
 
+pub mod addr;
 pub mod boundary;
 pub mod config;
 pub mod id;
@@ -18,6 +19,8 @@ pub mod time;
 pub mod jute;
 pub mod proto;
 pub mod record;
+
+pub mod properties;
 
 pub mod path;
 

@@ -187,6 +187,11 @@ impl Digest {
             }
             Output::Event(event) => self.event(event),
             Output::Stop(_) => self.word(6),
+            Output::Dial { conn, to, port } => {
+                self.word(7 | (*port as u64) << 4 ^ conn.0 << 8);
+                self.bytes(to.host.as_bytes());
+                self.word(u64::from(to.port));
+            }
         }
     }
 

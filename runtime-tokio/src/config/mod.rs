@@ -3,16 +3,15 @@
 
 mod error;
 mod keys;
-mod properties;
 
 pub use error::{ConfigError, Warning, WarningKind};
 
 use keys::Fate;
-use properties::Entry;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use zebu_core::config::{Config, FourLetterWords};
+use zebu_core::properties::{self, Entry};
 
 /// All that a server is started with.
 #[derive(Clone, PartialEq, Debug)]

@@ -1,27 +1,31 @@
-//! Java's properties syntax, as zoo.cfg uses it: comments, three separators, escapes, continued lines. Knows no key by
+//! Java's properties syntax, as zoo.cfg and the ensemble's configuration use it: comments, three separators, escapes, continued lines. Knows no key by
 //! name. Answers to `java.util.Properties.load`.
 
 /// One `key=value`, with the line it began on (counted from 1). Key and value are trimmed, as ZooKeeper does it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Entry {
-    pub(super) line: usize,
-    pub(super) key: String,
-    pub(super) value: String,
+pub struct Entry {
+    /// Where it began.
+    pub line: usize,
+    /// Left of the separator.
+    pub key: String,
+    /// Right of it.
+    pub value: String,
 }
 
 /// A `\u` that four hexadecimal digits do not follow; the only fault this syntax knows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct BadEscape {
-    pub(super) line: usize,
+pub struct BadEscape {
+    /// In which line.
+    pub line: usize,
 }
 
 /// All entries in the order of the file, duplicates included.
-pub(super) fn parse(text: &str) -> Result<Vec<Entry>, BadEscape> {
+pub fn parse(text: &str) -> Result<Vec<Entry>, BadEscape> {
     logical_lines(text).into_iter().map(|(line, text)| entry(line, &text)).collect()
 }
 
 /// A file's text: UTF-8, or else Latin-1, which is how Java reads it.
-pub(super) fn decode(bytes: &[u8]) -> String {
+pub fn decode(bytes: &[u8]) -> String {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     match std::str::from_utf8(bytes) {
         Ok(text) => text.to_owned(),
