@@ -65,7 +65,7 @@ fn exchange(at: String, line: &str) -> Result<Exchange> {
     })
 }
 
-fn unhex(text: &str) -> Result<Vec<u8>> {
+pub(crate) fn unhex(text: &str) -> Result<Vec<u8>> {
     let digits: Vec<u8> = text.bytes().filter(|b| *b != b' ').collect();
     if !digits.len().is_multiple_of(2) {
         bail!("an odd number of hex digits");
