@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use std::collections::BTreeMap;
 use zebu_core::jute::{Reader, Write};
 use zebu_core::proto::*;
+use zebu_core::quorum::{ConfigRules, QuorumVerifier};
 use zebu_tests::quorum_capture::{self, Kind, Packet};
 
 /// Longest packet that is read here.
@@ -222,4 +223,31 @@ fn a_notification_of_every_accepted_length_comes_from_a_real_one() {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The configurations that crossed the wire are read and written to the same text.
+#[test]
+fn configurations_are_read_and_written_back() {
+    let rules = ConfigRules { multi_address: true, ..ConfigRules::default() };
+    let mut seen = std::collections::BTreeSet::new();
+    for p in packets() {
+        let text = match p.name() {
+            "NOTIFICATION" => {
+                Notification::decode(&Bytes::from(p.bytes[4..].to_vec())).expect("read before").config
+            }
+            "NEWLEADER" => {
+                let mut reader = PacketReader::new(MAX);
+                reader.feed(&p.bytes);
+                reader.next_packet().expect("read before").expect("whole").data
+            }
+            _ => None,
+        };
+        let Some(text) = text else { continue };
+        let text = std::str::from_utf8(&text).expect("text");
+        let config = QuorumVerifier::parse(text, rules).unwrap_or_else(|e| panic!("{}: {e}", p.at));
+        assert_eq!(config.to_string(), text, "{}", p.at);
+        seen.insert(text.to_owned());
+    }
+    assert!(seen.len() >= 8, "{seen:?}");
+    assert!(seen.iter().any(|t| t.contains("weight.3=0")) && seen.iter().any(|t| t.contains('|')));
 }

@@ -29,6 +29,8 @@ pub mod auth;
 
 pub mod tree;
 
+pub mod quorum;
+
 pub mod session;
 pub mod watch;
 
