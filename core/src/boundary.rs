@@ -491,8 +491,8 @@ pub enum CloseCause {
     Stopping,
     /// A newer connection of the same server takes its place.
     Replaced,
-    /// Of two servers the one with the larger id dials, so this one dials back.
-    DialsBack,
+    /// Of two servers the one with the larger id dials; a connection of the other one only asks for that.
+    LargerDials,
     /// The other end claims this server's own id.
     OwnServerId,
     /// A dial that neither came through nor failed in time.

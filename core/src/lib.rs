@@ -31,6 +31,8 @@ pub mod tree;
 
 pub mod quorum;
 
+pub mod election;
+
 pub mod session;
 pub mod watch;
 

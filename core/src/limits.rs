@@ -34,3 +34,15 @@ pub const LOG_IN_FLIGHT: usize = (1 << 20) + (64 << 10);
 
 /// Decompressed size up to which a compressed snapshot is read.
 pub const MAX_SNAPSHOT: u64 = 64 << 30;
+
+/// Connections of the election port that have not said yet who they are; the oldest gives way.
+pub const ELECTION_OPENING: usize = 64;
+
+/// Servers outside the configuration that may be connected to the election port: joiners, unlisted observers.
+pub const ELECTION_STRANGERS: usize = 256;
+
+/// Youth of an election connection, ms: within it a smaller server's call for a connection crossed ours on the way.
+pub const ELECTION_YOUNG_MS: u64 = 500;
+
+/// First and longest pause between dials to a server that a vote waits for, ms.
+pub const ELECTION_REDIAL_MS: (u64, u64) = (100, 1000);
