@@ -46,3 +46,7 @@ pub const ELECTION_YOUNG_MS: u64 = 500;
 
 /// First and longest pause between dials to a server that a vote waits for, ms.
 pub const ELECTION_REDIAL_MS: (u64, u64) = (100, 1000);
+
+/// Longest pause before a vote is told again while other voters are heard of, ms; ZooKeeper's maxNotificationInterval of a
+/// minute is for silence.
+pub const ELECTION_HEARD_MS: u64 = 1000;

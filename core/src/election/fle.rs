@@ -8,6 +8,7 @@
 
 use super::Settings;
 use crate::id::{ServerId, Zxid};
+use crate::limits;
 use crate::proto::{NOTIFICATION_VERSION, Notification, ServerState, Vote};
 use crate::quorum::{LearnerType, QuorumVerifier, QuorumView};
 use crate::time::{Span, Time};
@@ -82,6 +83,8 @@ struct Looking {
     outofelection: BTreeMap<ServerId, Ballot>,
     /// Pause before the proposal is told again; doubles.
     interval: Span,
+    /// A voter was heard of since it was told last.
+    heard: bool,
     resend_at: Time,
     /// The end of the quiet time, once the quorums agree.
     decide_at: Option<Time>,
@@ -109,6 +112,8 @@ pub(super) struct FastLeaderElection {
     current: (Vote, i64),
     /// Voters that a dial found nobody at.
     absent: BTreeSet<ServerId>,
+    /// Non-voters that were answered a moment ago.
+    answered: BTreeMap<ServerId, Time>,
     state: State,
 }
 
@@ -132,6 +137,7 @@ impl FastLeaderElection {
             round: 0,
             current: (current, -1),
             absent: BTreeSet::new(),
+            answered: BTreeMap::new(),
             state: State::Settled(ServerState::Looking),
         };
         fle.look(now, history, out);
@@ -148,6 +154,7 @@ impl FastLeaderElection {
             recvset: BTreeMap::new(),
             outofelection: BTreeMap::new(),
             interval: self.settings.min_interval,
+            heard: false,
             resend_at: now,
             decide_at: None,
         });
@@ -194,6 +201,15 @@ impl FastLeaderElection {
         }
     }
 
+    /// The round and the proposal, while looking.
+    #[cfg(test)]
+    pub(super) fn proposal(&self) -> Option<(i64, Vote)> {
+        match &self.state {
+            State::Looking(l) => Some((self.round, l.proposal)),
+            State::Settled(_) => None,
+        }
+    }
+
     pub(super) fn view(&self) -> &QuorumView {
         &self.view
     }
@@ -207,9 +223,13 @@ impl FastLeaderElection {
 
     pub(super) fn wake(&mut self, now: Time, out: &mut Vec<Said>) {
         self.tally(now, out);
+        let heard_interval = self.heard_interval();
         let State::Looking(l) = &mut self.state else { return };
         if l.resend_at <= now {
-            l.interval = Span(l.interval.0.saturating_mul(2).min(self.settings.max_interval.0));
+            // The long pauses are for a network that is silent. Where others answer, the next answer may name a leader.
+            let longest = if l.heard { heard_interval } else { self.settings.max_interval };
+            l.interval = Span(l.interval.0.saturating_mul(2)).min(longest);
+            l.heard = false;
             self.tell_all(now, out);
         }
     }
@@ -219,25 +239,53 @@ impl FastLeaderElection {
         if self.adopt(now, n, out) {
             return;
         }
+        let asks = n.state == ServerState::Looking;
         if !self.view.is_voter(from) {
-            // This is how observers and joiners learn the leader; their votes do not count.
-            out.push(Said::Send(from, self.notification(self.current.0, self.round)));
+            // This is how observers and joiners learn the leader; their votes do not count. While looking, the proposal is
+            // told: Java tells its last leader, who may be gone, and whom a quorum of such answers would elect.
+            if asks && self.may_answer(now, from) {
+                let vote = match &self.state {
+                    State::Looking(l) => l.proposal,
+                    State::Settled(_) => self.current.0,
+                };
+                out.push(Said::Send(from, self.notification(vote, self.round)));
+            }
             return;
         }
-        let asks = n.state == ServerState::Looking;
-        match &self.state {
+        let longest = self.heard_interval();
+        match &mut self.state {
             State::Settled(_) if asks => {
                 let (vote, round) = self.current;
                 out.push(Said::Send(from, self.notification(vote, round)));
             }
             State::Settled(_) => {}
             State::Looking(l) => {
-                if asks && n.round < self.round {
-                    out.push(Said::Send(from, self.notification(l.proposal, self.round)));
+                (l.heard, l.resend_at) = (true, l.resend_at.min(now + longest));
+                // Whoever has no vote cannot call others into its round: they would answer each other for ever.
+                if asks && n.round < self.round && self.view.is_voter(self.me) {
+                    let proposal = l.proposal;
+                    out.push(Said::Send(from, self.notification(proposal, self.round)));
                 }
                 if self.view.is_voter(n.vote.leader) {
                     self.consider(now, from, n, out);
                 }
+            }
+        }
+    }
+
+    /// Two servers that look, each no voter to the other, must not answer each other for ever, as fast as the network goes.
+    fn may_answer(&mut self, now: Time, from: ServerId) -> bool {
+        match self.state {
+            State::Settled(_) => true,
+            State::Looking(_) => {
+                let pause = Span(self.settings.min_interval.0 / 2);
+                self.answered.retain(|_, at| now.since(*at) < pause);
+                let may =
+                    self.answered.len() < limits::ELECTION_STRANGERS && !self.answered.contains_key(&from);
+                if may {
+                    self.answered.insert(from, now);
+                }
+                may
             }
         }
     }
@@ -344,7 +392,10 @@ impl FastLeaderElection {
         let leader = told.vote.leader;
         let leads = match leader == self.me {
             true => self.round == told.round,
-            false => votes.get(&leader).is_some_and(|b| b.state == ServerState::Leading),
+            false => {
+                let word = votes.get(&leader);
+                word.is_some_and(|b| b.state == ServerState::Leading && b.vote.leader == leader)
+            }
         };
         let supporters = agreeing(votes, told);
         (leads && self.view.has_all_quorums(&supporters)).then_some(supporters)
@@ -389,6 +440,11 @@ impl FastLeaderElection {
         for sid in self.view.voters().into_iter().filter(|sid| *sid != self.me) {
             out.push(Said::Send(sid, self.notification(proposal, self.round)));
         }
+    }
+
+    /// The longest pause between two askings of servers that answer.
+    fn heard_interval(&self) -> Span {
+        Span::from_millis(limits::ELECTION_HEARD_MS).min(self.settings.max_interval)
     }
 
     fn notification(&self, vote: Vote, round: i64) -> Notification {

@@ -135,14 +135,14 @@ impl Links {
         self.opening.contains_key(&conn) || self.whose.contains_key(&conn)
     }
 
-    /// While a leader is looked for, connections are asked for until they come about.
+    /// While a leader is looked for, connections are asked for until they come about. Later, what still waits is told to
+    /// whoever connects by itself: the last vote helps others to decide.
     pub(super) fn set_looking(&mut self, looking: bool) {
         self.looking = looking;
         if !looking {
             for peer in self.peers.values_mut() {
                 if let Link::Resting { .. } = peer.link {
                     peer.link = Link::Down;
-                    peer.waiting = None;
                 }
             }
         }
@@ -434,10 +434,6 @@ impl Links {
         }
         peer.link = Link::Down;
         peer.pause = REDIAL_FIRST;
-        // An answer that could not be given is asked for again.
-        if !self.looking {
-            peer.waiting = None;
-        }
         self.forget_stranger(sid);
     }
 

@@ -219,6 +219,17 @@ fn votes_of_no_account() {
     // An observer asks: it is told the current vote in the current round, and does not count.
     p.hear(1, 4, says(Looks, i64::MIN, 9, i64::MIN, i64::MIN));
     assert_eq!(p.sent(), [(4, Looks, 3, 1)]);
+    // Not again at once, or two such servers would answer each other for ever.
+    p.hear(50, 4, says(Looks, i64::MIN, 9, i64::MIN, i64::MIN));
+    assert_eq!(p.sent(), []);
+    p.hear(102, 4, says(Looks, i64::MIN, 9, i64::MIN, i64::MIN));
+    assert_eq!(p.sent(), [(4, Looks, 3, 1)]);
+    // Nor does a server without a vote call others into its round.
+    let mut p = Peer::start(4, members(3, 1, ""), history(0, 0));
+    p.hear(1, 1, votes(1, 5));
+    p.said.clear();
+    p.hear(2, 2, votes(2, 3));
+    assert_eq!(p.sent(), []);
 }
 
 #[test]
@@ -238,9 +249,11 @@ fn who_has_a_leader_answers_with_it() {
     }
     p.said.clear();
     p.hear(2, 2, says(Following, 3, 4, 0, 0));
-    assert_eq!(p.sent(), [], "only those who ask");
     p.hear(2, 4, says(Observing, 1, 1, 1, 1));
-    assert_eq!(p.sent(), [(4, Leading, 3, 4)], "but every non-voter");
+    assert_eq!(p.sent(), [], "only those who ask");
+    p.hear(2, 4, votes(i64::MIN, 1));
+    p.hear(2, 4, votes(i64::MIN, 1));
+    assert_eq!(p.sent(), [(4, Leading, 3, 4), (4, Leading, 3, 4)], "the others too");
 }
 
 #[test]
@@ -354,4 +367,55 @@ fn a_named_leader_is_taken_without_an_election() {
     p.said.clear();
     p.hear(1, 1, votes(1, 1));
     assert_eq!(p.sent(), [(1, Leading, 3, -1)]);
+}
+
+proptest::proptest! {
+    /// Whatever voters and others say: a proposal only gets better within its round, and a decision is justified by what
+    /// was heard (16.4).
+    #[test]
+    fn decisions_are_justified(
+        me in 1i64..6,
+        words in proptest::collection::vec((1i64..7, 0i32..4, 1i64..6, 0i64..3, 0i64..2, 0i64..3, 0u64..80, 0i32..3), 0..120),
+    ) {
+        let view = members(5, 1, "");
+        let mut p = Peer::start(me, view.clone(), history(1, 1));
+        let mut heard: Vec<(i64, Notification)> = Vec::new();
+        let (mut now, mut seen) = (0, p.fle.proposal());
+        for (from, state, leader, round, epoch, zxid, wait, version) in words {
+            now += wait;
+            p.fle.wake(ms(now), &mut p.said);
+            let state = ServerState::from_int(state).expect("one of four");
+            let n = Notification { version, ..says(state, leader, round, epoch, zxid) };
+            if from != me {
+                heard.push((from, n.clone()));
+                p.hear(now, from, n);
+            }
+            for said in std::mem::take(&mut p.said) {
+                let Said::Decided(d) = said else { continue };
+                proptest::prop_assert!(view.has_all_quorums(&d.supporters));
+                let leader = d.vote.leader;
+                let said_by = |sid: &ServerId| {
+                    heard.iter().filter(|(f, n)| f == &sid.0 && n.vote.leader == leader).map(|(_, n)| n).collect::<Vec<_>>()
+                };
+                for sid in d.supporters.iter().filter(|s| s.0 != me) {
+                    proptest::prop_assert!(!said_by(sid).is_empty(), "{sid} never spoke for {leader}");
+                }
+                let leads = said_by(&leader).iter().any(|n| n.state == Leading);
+                let voted = d.supporters.iter().filter(|s| s.0 != me).all(|sid| {
+                    said_by(sid).iter().any(|n| n.round == d.round && n.vote == d.vote)
+                });
+                proptest::prop_assert!(leader.0 == me || leads || voted);
+                proptest::prop_assert_eq!(d.state == Leading, leader.0 == me);
+                // The role does not last.
+                heard.clear();
+                p.fle.look(ms(now), history(1, 1), &mut p.said);
+                seen = None;
+            }
+            let next = p.fle.proposal();
+            if let (Some((r, v)), Some((round, vote))) = (seen, next) {
+                proptest::prop_assert!(round > r || (round == r && vote >= v));
+            }
+            seen = next;
+        }
+    }
 }
