@@ -213,7 +213,7 @@ const USES: &[(&str, Uses)] = &[
     ("tree", Uses::Only("path acl id jute limits proto rng")),
     ("watch", Uses::Only("path tree boundary id limits proto")),
     ("quorum", Uses::Only("addr id properties proto")),
-    ("election", Uses::Only("addr boundary id limits proto quorum time")),
+    ("election", Uses::Only("addr boundary id jute limits proto quorum time")),
     ("session", Uses::Only("id limits proto rng time")),
     ("disk", Uses::Only("boundary config id jute limits path proto rng session time tree")),
     ("client", Uses::AllBut("server tree disk watch session config acl")),

@@ -217,6 +217,7 @@ impl Node {
 
     fn perform(&mut self, output: Output) {
         match output {
+            Output::Dial { .. } => unreachable!("a standalone server dials nobody"),
             Output::Send { conn, bytes } => {
                 if let Some(link) = self.links.get(&conn)
                     && link.send(bytes)

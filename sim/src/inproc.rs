@@ -196,6 +196,7 @@ impl InProcess {
                 }
                 Output::Disk { .. } | Output::Event(_) | Output::Pause { .. } => {}
                 Output::Stop(stop) => panic!("{stop}"),
+                Output::Dial { .. } => unreachable!("a standalone server dials nobody"),
             }
         }
         self.settle();

@@ -24,7 +24,7 @@ pub fn print_output(output: &Output) {
             truncate(&mut text, 160);
             println!("             > {lane:?} {text}");
         }
-        Output::Pause { .. } | Output::Close { .. } | Output::Stop(_) => {
+        Output::Dial { .. } | Output::Pause { .. } | Output::Close { .. } | Output::Stop(_) => {
             println!("             > {output:?}")
         }
     }

@@ -107,6 +107,9 @@ impl Solo {
         match input {
             Input::Wake => {}
             Input::Opened { conn, port: crate::boundary::Port::Client, peer } => base.open(conn, peer),
+            Input::Opened { port: crate::boundary::Port::Election, .. } => {
+                unreachable!("a standalone server has no election port")
+            }
             Input::Received { conn, bytes } => self.received(base, conn, bytes),
             Input::Writable { conn } => {
                 if let Some(c) = base.conns.get_mut(conn) {

@@ -211,6 +211,7 @@ impl World {
 
     fn carry_out(&mut self, s: usize, output: Output) {
         match output {
+            Output::Dial { .. } => unreachable!("a standalone server dials nobody"),
             Output::Send { conn, bytes } => self.send_down((conn.0 - 1) as u32, bytes),
             Output::Pause { conn, on } => {
                 self.coverage.hits(Hit::Paused, u64::from(on));
