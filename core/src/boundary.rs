@@ -2,7 +2,7 @@
 //! match every [`Output`], with no wildcard arm. Nothing here has behaviour beyond naming.
 
 use crate::addr::Addr;
-use crate::id::{SessionId, Zxid};
+use crate::id::{Epoch, SessionId, Zxid};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -452,6 +452,13 @@ pub enum RoleName {
 pub enum Vouch {
     /// This server holds the transaction: it counts itself for the quorum. A standalone server is a quorum of one.
     OwnAck(Zxid),
+    /// This follower holds the transaction: the leader may count it.
+    Ack(Zxid),
+    /// This server has accepted the epoch: it will follow no older one. A leader offers its epoch only then, a learner
+    /// answers to it only then.
+    AckEpoch(Epoch),
+    /// This server holds the history that the epoch begins with, and the epoch as its current one.
+    AckNewLeader(Epoch),
     /// What recovery read is durable again (a killed process leaves bytes that no one has synced): serve it.
     Recovered(Zxid),
 }

@@ -34,6 +34,31 @@ impl Zxid {
     }
 }
 
+/// A leader's term. -1: a voter that lost its disk and must not vote on it (`currentEpoch` of an uninitialised server).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct Epoch(pub i64);
+
+impl Epoch {
+    /// The epoch of a zxid, as Java has it: negative for negative zxids.
+    pub fn of(zxid: Zxid) -> Epoch {
+        Epoch(zxid.0 >> 32)
+    }
+    /// Its zxid with counter 0: where it starts, never a transaction. Answers to `ZxidUtils.makeZxid(epoch, 0)`.
+    pub fn start(self) -> Zxid {
+        Zxid(self.0 << 32)
+    }
+    /// The one after it.
+    #[must_use]
+    pub fn next(self) -> Epoch {
+        Epoch(self.0 + 1)
+    }
+}
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}", self.0)
+    }
+}
+
 impl fmt::Debug for Zxid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "0x{:x}", self.0)

@@ -338,6 +338,9 @@ impl Solo {
                     }
                 }
                 Vouch::OwnAck(zxid) => self.commit_up_to(base, zxid),
+                Vouch::Ack(_) | Vouch::AckEpoch(_) | Vouch::AckNewLeader(_) => {
+                    unreachable!("a standalone server promises nothing to a peer")
+                }
             }
         }
         self.finish_if_idle(base);

@@ -154,7 +154,7 @@ impl Disks {
     fn vouched(&mut self, cx: Cx<'_>, model: &mut Model, server: ServerId, vouch: Vouch, found: &mut Found) {
         let Cx { h, at, .. } = cx;
         let disk = self.of(server);
-        let (Vouch::OwnAck(zxid) | Vouch::Recovered(zxid)) = vouch;
+        let (Vouch::OwnAck(zxid) | Vouch::Ack(zxid) | Vouch::Recovered(zxid)) = vouch else { return };
         disk.vouched = disk.vouched.max(zxid);
         let (image, lied) = (disk.image, disk.lied);
         if image < zxid && !lied {

@@ -193,6 +193,7 @@ impl World {
                 life.serving = true;
                 assert_eq!(zxid, life.tree.last_zxid());
             }
+            Vouch::Ack(_) | Vouch::AckEpoch(_) | Vouch::AckNewLeader(_) => unreachable!("not parked here"),
             Vouch::OwnAck(zxid) => {
                 assert!(life.serving, "a promise before the recovered state is safe");
                 let logged = life.waiting.pop_front().expect("it was logged");

@@ -1,0 +1,35 @@
+//! Acks of one thing, and the configurations that count for it. Answers to `SyncedLearnerTracker`.
+
+use crate::id::ServerId;
+use crate::quorum::QuorumView;
+use std::collections::BTreeSet;
+
+/// A vote under way. The configurations are those of its beginning, whatever is reconfigured meanwhile.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Ballot {
+    view: QuorumView,
+    acks: BTreeSet<ServerId>,
+}
+
+impl Ballot {
+    pub(super) fn new(view: QuorumView) -> Ballot {
+        Ballot { view, acks: BTreeSet::new() }
+    }
+    /// Counts a server, if it votes.
+    pub(super) fn ack(&mut self, sid: ServerId) {
+        if self.view.is_voter(sid) {
+            self.acks.insert(sid);
+        }
+    }
+    /// Counts it no longer.
+    pub(super) fn forget(&mut self, sid: ServerId) {
+        self.acks.remove(&sid);
+    }
+    pub(super) fn acks(&self) -> &BTreeSet<ServerId> {
+        &self.acks
+    }
+    /// All quorums that are needed.
+    pub(super) fn is_complete(&self) -> bool {
+        self.view.has_all_quorums(&self.acks)
+    }
+}

@@ -1,0 +1,348 @@
+//! The leader: its life from the first FOLLOWERINFO to its end. Answers to `Leader`. Discovery and synchronisation are in
+//! `discovery`, proposals and commits in `broadcast`; this file takes the inputs and keeps the time.
+
+use super::ballot::Ballot;
+use super::broadcast::Broadcast;
+use super::handler::{Handler, Kind, Stage};
+use super::history::History;
+use super::{Awaited, Cause, Lost, Settings, ZabOut, earlier};
+use crate::boundary::{Conn, Vouch};
+use crate::id::{Epoch, ServerId, SessionId, Zxid};
+use crate::proto::{FromLeader, FromLearner, QuorumPacket};
+use crate::quorum::QuorumView;
+use crate::time::{Span, Time};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A leader, or a server that tries to be one.
+#[derive(Clone, Debug)]
+pub struct Leader {
+    pub(super) me: ServerId,
+    pub(super) settings: Settings,
+    pub(super) history: History,
+    pub(super) view: QuorumView,
+    /// The epoch it leads; the least possible while that is found out.
+    pub(super) epoch: Epoch,
+    pub(super) phase: Phase,
+    pub(super) handlers: BTreeMap<Conn, Handler>,
+    next_ping: Time,
+    /// Every other ping the quorum is looked at.
+    ticks: u64,
+}
+
+/// How far it has come.
+#[derive(Clone, Debug)]
+pub(super) enum Phase {
+    /// Which epoch? Waits for the FOLLOWERINFO of a quorum.
+    Discovery { connecting: BTreeSet<ServerId>, until: Time },
+    /// The epoch is found, acceptedEpoch not durable yet.
+    Accepting,
+    /// The epoch is offered. Waits for the ACKEPOCH of a quorum.
+    EpochAcks { electing: BTreeSet<ServerId>, until: Time },
+    /// Established. Waits for the ACK of NEWLEADER by all needed quorums.
+    Synchronizing { acks: Ballot, until: Time },
+    /// It serves.
+    Broadcast(Broadcast),
+    /// No leader any more.
+    Over,
+}
+
+impl Leader {
+    /// A server that was elected. `view`: its configurations.
+    pub fn new(
+        me: ServerId,
+        settings: Settings,
+        history: History,
+        view: QuorumView,
+        now: Time,
+        out: &mut Vec<ZabOut>,
+    ) -> Leader {
+        let epoch = history.heard().next();
+        let phase = Phase::Discovery { connecting: BTreeSet::new(), until: now + settings.init() };
+        let next_ping = now + Span(settings.tick.0 / 2);
+        let mut leader = Leader {
+            me,
+            settings,
+            history,
+            view,
+            epoch,
+            phase,
+            handlers: BTreeMap::new(),
+            next_ping,
+            ticks: 0,
+        };
+        leader.follower_came(me, Epoch(-1), out);
+        leader
+    }
+
+    /// Ends the role: what it knows of the history goes on.
+    pub fn into_history(self) -> History {
+        self.history
+    }
+    /// Snapshots were purged: the oldest state that the disk can go back to is this one.
+    pub fn set_floor(&mut self, floor: Zxid) {
+        self.history.set_floor(floor);
+    }
+    /// What it holds of the history.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+    /// The configurations in force.
+    pub fn view(&self) -> &QuorumView {
+        &self.view
+    }
+    /// Its epoch, once it is found.
+    pub fn epoch(&self) -> Option<Epoch> {
+        match self.phase {
+            Phase::Discovery { .. } => None,
+            Phase::Accepting
+            | Phase::EpochAcks { .. }
+            | Phase::Synchronizing { .. }
+            | Phase::Broadcast(_)
+            | Phase::Over => Some(self.epoch),
+        }
+    }
+    /// It serves.
+    pub fn is_active(&self) -> bool {
+        matches!(self.phase, Phase::Broadcast(_))
+    }
+    /// Followers that are synchronised, and the leader: of these a new configuration needs a quorum.
+    pub fn synced(&self) -> BTreeSet<ServerId> {
+        let synced = self.handlers.values().filter_map(|h| match &h.stage {
+            Stage::Live(id) if id.kind == Kind::Follower => Some(id.sid),
+            Stage::Greeting
+            | Stage::Registered(_)
+            | Stage::Offered(_)
+            | Stage::EpochAcked(..)
+            | Stage::Syncing { .. }
+            | Stage::Synced(_)
+            | Stage::Live(_) => None,
+        });
+        synced.chain([self.me]).collect()
+    }
+
+    /// A learner connected to the quorum port.
+    pub fn opened(&mut self, now: Time, conn: Conn, out: &mut Vec<ZabOut>) {
+        if matches!(self.phase, Phase::Over) {
+            out.push(ZabOut::Close { conn, cause: Cause::LeaderLost });
+        } else {
+            self.handlers.insert(conn, Handler::new(now));
+        }
+    }
+
+    /// A connection ended.
+    pub fn closed(&mut self, conn: Conn) {
+        self.handlers.remove(&conn);
+    }
+
+    /// A packet of a learner. Of a connection that is closed: ignored.
+    pub fn packet(&mut self, now: Time, conn: Conn, packet: QuorumPacket, out: &mut Vec<ZabOut>) {
+        let (start, proposed) = (self.epoch.start(), self.last_proposed());
+        let Some(handler) = self.handlers.get_mut(&conn) else { return };
+        handler.heard = now;
+        let kind = packet.kind;
+        let said = match FromLearner::decode(packet) {
+            Ok(said) => said,
+            Err(bad) => return self.close(conn, Cause::Malformed(bad), out),
+        };
+        match (&mut handler.stage, said) {
+            (Stage::Greeting, FromLearner::FollowerInfo { zxid, info }) => {
+                self.registered(now, conn, Kind::Follower, Epoch::of(zxid), info, out);
+            }
+            (Stage::Greeting, FromLearner::ObserverInfo { zxid, info }) => {
+                self.registered(now, conn, Kind::Observer, Epoch::of(zxid), info, out);
+            }
+            (Stage::Offered(id), FromLearner::AckEpoch { zxid, current_epoch }) => {
+                let id = *id;
+                handler.stage = Stage::EpochAcked(id, zxid);
+                self.epoch_acked(now, conn, id, Epoch(current_epoch.into()), zxid, out);
+            }
+            (Stage::Syncing { early, .. }, FromLearner::Ack { zxid }) => {
+                if zxid == start {
+                    self.new_leader_acked(now, conn, out);
+                } else if zxid < start {
+                    // Of its synchronisation; servers before 3.9.3 ack that too.
+                } else if proposed.is_some_and(|last| zxid <= last) {
+                    early.insert(zxid);
+                } else {
+                    self.close(conn, Cause::AckAhead(zxid), out);
+                }
+            }
+            (Stage::Live(id), FromLearner::Ack { zxid }) => {
+                let id = *id;
+                self.acked(now, conn, id, zxid, out);
+            }
+            // Sent on its way to here, or by a server that answers the pings of its synchronisation.
+            (Stage::Syncing { .. } | Stage::Synced(_), FromLearner::Ping { .. }) => {}
+            (Stage::Synced(_), FromLearner::Ack { .. }) => {}
+            (Stage::Live(_), FromLearner::Ping { sessions, .. }) => {
+                if !sessions.is_empty() {
+                    out.push(ZabOut::Touched { sessions });
+                }
+            }
+            (Stage::Live(_), FromLearner::Request(request)) => {
+                out.push(ZabOut::Request { conn, request });
+            }
+            (Stage::Live(_), FromLearner::Revalidate { session, timeout }) => {
+                out.push(ZabOut::Revalidate { conn, session, timeout });
+            }
+            (
+                Stage::Greeting
+                | Stage::Registered(_)
+                | Stage::Offered(_)
+                | Stage::EpochAcked(..)
+                | Stage::Syncing { .. }
+                | Stage::Synced(_)
+                | Stage::Live(_),
+                FromLearner::FollowerInfo { .. }
+                | FromLearner::ObserverInfo { .. }
+                | FromLearner::AckEpoch { .. }
+                | FromLearner::Ack { .. }
+                | FromLearner::Ping { .. }
+                | FromLearner::Request(_)
+                | FromLearner::Revalidate { .. },
+            ) => self.close(conn, Cause::Unexpected(kind), out),
+        }
+    }
+
+    /// Bytes of a snapshot are leaving to this learner: it is busy, not silent.
+    pub fn snapshot_moves(&mut self, now: Time, conn: Conn) {
+        if let Some(handler) = self.handlers.get_mut(&conn) {
+            handler.heard = now;
+        }
+    }
+
+    /// What was parked is durable.
+    pub fn durable(&mut self, now: Time, vouch: Vouch, out: &mut Vec<ZabOut>) {
+        match (&mut self.phase, vouch) {
+            (Phase::Accepting, Vouch::AckEpoch(epoch)) if epoch == self.epoch => self.offer(now, out),
+            (Phase::Synchronizing { acks, .. }, Vouch::AckNewLeader(epoch)) if epoch == self.epoch => {
+                acks.ack(self.me);
+                self.activate_if_complete(now, out);
+            }
+            (Phase::Broadcast(_), Vouch::OwnAck(zxid)) => self.count(now, self.me, zxid, out),
+            (
+                Phase::Discovery { .. }
+                | Phase::Accepting
+                | Phase::EpochAcks { .. }
+                | Phase::Synchronizing { .. }
+                | Phase::Broadcast(_)
+                | Phase::Over,
+                Vouch::OwnAck(_)
+                | Vouch::Ack(_)
+                | Vouch::AckEpoch(_)
+                | Vouch::AckNewLeader(_)
+                | Vouch::Recovered(_),
+            ) => {}
+        }
+    }
+
+    /// When to call [`Leader::wake`].
+    pub fn next_wake(&self) -> Option<Time> {
+        let until = match &self.phase {
+            Phase::Discovery { until, .. }
+            | Phase::EpochAcks { until, .. }
+            | Phase::Synchronizing { until, .. } => Some(*until),
+            Phase::Broadcast(b) => b.ends_by(),
+            Phase::Accepting => None,
+            Phase::Over => return None,
+        };
+        earlier(until, Some(self.next_ping))
+    }
+
+    /// Time has passed.
+    pub fn wake(&mut self, now: Time, out: &mut Vec<ZabOut>) {
+        let awaited = match &self.phase {
+            Phase::Discovery { until, .. } if *until <= now => Some(Awaited::Followers),
+            Phase::EpochAcks { until, .. } if *until <= now => Some(Awaited::EpochAcks),
+            Phase::Synchronizing { until, .. } if *until <= now => Some(Awaited::NewLeaderAcks),
+            Phase::Discovery { .. }
+            | Phase::Accepting
+            | Phase::EpochAcks { .. }
+            | Phase::Synchronizing { .. }
+            | Phase::Broadcast(_) => None,
+            Phase::Over => return,
+        };
+        if let Some(awaited) = awaited {
+            return self.lose(Lost::NoQuorum(awaited), out);
+        }
+        if self.next_ping <= now {
+            // A late wake-up makes up for nothing: the next ping is half a tick from now.
+            self.next_ping = now + Span(self.settings.tick.0 / 2);
+            self.ticks += 1;
+            self.drop_silent(now, out);
+            if self.ticks.is_multiple_of(2) && self.is_active() && !self.is_in_contact(now) {
+                return self.lose(Lost::QuorumLost, out);
+            }
+            self.ping(out);
+        }
+        self.end_if_due(now, out);
+    }
+
+    /// Closes learners that do not answer.
+    fn drop_silent(&mut self, now: Time, out: &mut Vec<ZabOut>) {
+        let (init, sync) = (self.settings.init(), self.settings.sync());
+        let overdue = |h: &Handler| match h {
+            h if h.is_silent(now, init, sync) => Some(Cause::Silent),
+            h if h.is_slow(now, sync) => Some(Cause::AckOverdue),
+            _ => None,
+        };
+        let overdue: Vec<_> = self.handlers.iter().filter_map(|(c, h)| Some((*c, overdue(h)?))).collect();
+        for (conn, cause) in overdue {
+            self.close(conn, cause, out);
+        }
+    }
+
+    fn is_in_contact(&self, now: Time) -> bool {
+        let (init, sync) = (self.settings.init(), self.settings.sync());
+        let near = self.handlers.values().filter_map(|h| h.contact(now, init, sync));
+        self.view.has_all_quorums(&near.chain([self.me]).collect())
+    }
+
+    /// PING goes to whoever got NEWLEADER.
+    fn ping(&mut self, out: &mut Vec<ZabOut>) {
+        let zxid = self.last_proposed().unwrap_or(self.epoch.start());
+        for (conn, h) in &self.handlers {
+            if h.is_forwarding(Kind::Follower) || h.is_forwarding(Kind::Observer) {
+                out.push(send(*conn, FromLeader::Ping { zxid }));
+            }
+        }
+    }
+
+    /// Answers [`ZabOut::Revalidate`].
+    pub fn revalidated(&self, conn: Conn, session: SessionId, valid: bool, out: &mut Vec<ZabOut>) {
+        if self.handlers.contains_key(&conn) {
+            out.push(send(conn, FromLeader::Revalidate { session, valid }));
+        }
+    }
+
+    pub(super) fn close(&mut self, conn: Conn, cause: Cause, out: &mut Vec<ZabOut>) {
+        if self.handlers.remove(&conn).is_some() {
+            out.push(ZabOut::Close { conn, cause });
+        }
+    }
+
+    /// The end.
+    pub(super) fn lose(&mut self, why: Lost, out: &mut Vec<ZabOut>) {
+        self.phase = Phase::Over;
+        for (conn, _) in std::mem::take(&mut self.handlers) {
+            out.push(ZabOut::Close { conn, cause: Cause::LeaderLost });
+        }
+        out.push(ZabOut::Lost { why });
+    }
+
+    /// The zxid proposed last in this epoch; its start before the first.
+    pub fn last_proposed(&self) -> Option<Zxid> {
+        match &self.phase {
+            Phase::Broadcast(b) => Some(b.last_proposed()),
+            Phase::Discovery { .. }
+            | Phase::Accepting
+            | Phase::EpochAcks { .. }
+            | Phase::Synchronizing { .. }
+            | Phase::Over => None,
+        }
+    }
+}
+
+pub(super) fn send(conn: Conn, packet: FromLeader) -> ZabOut {
+    ZabOut::Send { conn, packet: packet.into_packet() }
+}

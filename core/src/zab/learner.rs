@@ -1,0 +1,598 @@
+//! A learner, follower or observer: its life from the dial to the end of the connection. Answers to `Learner`, `Follower`
+//! and `Observer`.
+//!
+//! Nothing is acknowledged before it is durable: ACKEPOCH waits for acceptedEpoch, the ACK of NEWLEADER for the history of
+//! the synchronisation and then for currentEpoch, the ACK of a proposal for its entry. History is changed as it comes, in
+//! the order of the disk's sequence, so memory and disk never tell different stories when the connection breaks
+//! (ZOOKEEPER-5094, 3642). A gap ends the connection (ZOOKEEPER-4925).
+
+use super::history::History;
+use super::pending::Pending;
+use super::sync::EXACT;
+use super::{Cause, Lost, MAX_EPOCH, Settings, ZabOut};
+use crate::boundary::{Conn, Vouch};
+use crate::id::{Epoch, ServerId, SessionId, Zxid};
+use crate::limits;
+use crate::proto::{ForwardedRequest, FromLeader, FromLearner, LearnerInfo, PacketType, QuorumPacket};
+use crate::quorum::LearnerType;
+use crate::time::{Span, Time};
+use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+
+/// The first pauses between two dials of one leader double up to [`DIAL_PAUSE_MAX`]: a leader that has just been elected
+/// listens within a moment.
+const DIAL_PAUSE: Span = Span::from_millis(10);
+/// `zookeeper.leaderConnectDelayDuringRetryMs`.
+const DIAL_PAUSE_MAX: Span = Span::from_millis(100);
+/// Dials before the leader counts as unreachable: about as long as Java's five.
+const DIALS: u32 = 9;
+
+/// A follower or an observer of one leader.
+#[derive(Clone, Debug)]
+pub struct Learner {
+    me: ServerId,
+    kind: LearnerType,
+    settings: Settings,
+    history: History,
+    /// The version of the committed configuration.
+    config_version: i64,
+    phase: Phase,
+    conn: Option<Conn>,
+    /// The leader must have been heard by then; `None` while it waits for this learner.
+    deadline: Option<Time>,
+    /// Sessions used since the last PING, with their timeouts. Answers to `touchTable`.
+    touched: BTreeMap<SessionId, i32>,
+    /// Answers to `pendingSyncs`.
+    syncs: VecDeque<u64>,
+}
+
+/// Where the conversation stands.
+#[derive(Clone, PartialEq, Debug)]
+enum Phase {
+    /// Not connected. `dial_at`: when to try again; `None` while a dial is under way.
+    Dialling { dials: u32, dial_at: Option<Time>, until: Time },
+    /// FOLLOWERINFO or OBSERVERINFO was sent.
+    Registered,
+    /// LEADERINFO came; acceptedEpoch is not durable yet.
+    Accepting { epoch: Epoch, said: Said },
+    /// ACKEPOCH was sent.
+    Accepted { epoch: Epoch, said: Said },
+    /// SNAP came, its stream is under way.
+    Receiving { epoch: Epoch, zxid: Zxid },
+    /// The history becomes the leader's.
+    Syncing { epoch: Epoch, pending: Pending },
+    /// NEWLEADER came; history and epoch are not durable yet.
+    Confirming { epoch: Epoch, pending: Pending },
+    /// NEWLEADER was acked.
+    Confirmed { epoch: Epoch, pending: Pending },
+    /// UPTODATE came.
+    Live { epoch: Epoch },
+    /// No learner any more.
+    Over,
+}
+
+/// What ACKEPOCH says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Said {
+    /// Its currentEpoch, or -1: not to be counted.
+    current: Epoch,
+    /// Its last zxid, or 0: send a snapshot.
+    last: Zxid,
+}
+
+impl Learner {
+    /// A server that knows its leader. It asks to be connected at once.
+    pub fn new(
+        me: ServerId,
+        kind: LearnerType,
+        settings: Settings,
+        history: History,
+        config_version: i64,
+        now: Time,
+        out: &mut Vec<ZabOut>,
+    ) -> Learner {
+        out.push(ZabOut::Dial);
+        Learner {
+            me,
+            kind,
+            settings,
+            history,
+            config_version,
+            phase: Phase::Dialling { dials: 1, dial_at: None, until: now + settings.init() },
+            conn: None,
+            deadline: None,
+            touched: BTreeMap::new(),
+            syncs: VecDeque::new(),
+        }
+    }
+
+    /// Ends the role: what it knows of the history goes on.
+    pub fn into_history(self) -> History {
+        self.history
+    }
+    /// Snapshots were purged: the oldest state that the disk can go back to is this one.
+    pub fn set_floor(&mut self, floor: Zxid) {
+        self.history.set_floor(floor);
+    }
+    /// What it holds of the history.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+    /// It serves clients.
+    pub fn is_active(&self) -> bool {
+        matches!(self.phase, Phase::Live { .. })
+    }
+    /// The connection to the leader.
+    pub fn conn(&self) -> Option<Conn> {
+        self.conn
+    }
+
+    /// The dial came through.
+    pub fn opened(&mut self, now: Time, conn: Conn, out: &mut Vec<ZabOut>) {
+        if !matches!(self.phase, Phase::Dialling { .. }) {
+            return;
+        }
+        self.conn = Some(conn);
+        self.phase = Phase::Registered;
+        let zxid = self.history.accepted().start();
+        let info = LearnerInfo { sid: self.me, protocol_version: EXACT, config_version: self.config_version };
+        let hello = match self.kind {
+            LearnerType::Participant => FromLearner::FollowerInfo { zxid, info },
+            LearnerType::Observer => FromLearner::ObserverInfo { zxid, info },
+        };
+        self.say(hello, out);
+        self.listen(now);
+    }
+
+    /// The dial failed, or the connection ended. Of another connection: ignored.
+    pub fn closed(&mut self, now: Time, conn: Option<Conn>, out: &mut Vec<ZabOut>) {
+        match &mut self.phase {
+            Phase::Dialling { dials, dial_at, until } => {
+                let pause = Span(DIAL_PAUSE.0 << (*dials - 1).min(16)).min(DIAL_PAUSE_MAX);
+                if *dials >= DIALS || now + pause >= *until {
+                    self.lose(Lost::Unreachable, out);
+                } else {
+                    *dial_at = Some(now + pause);
+                }
+            }
+            Phase::Over => {}
+            Phase::Registered
+            | Phase::Accepting { .. }
+            | Phase::Accepted { .. }
+            | Phase::Receiving { .. }
+            | Phase::Syncing { .. }
+            | Phase::Confirming { .. }
+            | Phase::Confirmed { .. }
+            | Phase::Live { .. } => {
+                if conn == self.conn {
+                    self.conn = None;
+                    self.lose(Lost::Disconnected, out);
+                }
+            }
+        }
+    }
+
+    /// A packet of the leader. Of another connection: ignored.
+    pub fn packet(&mut self, now: Time, conn: Conn, packet: QuorumPacket, out: &mut Vec<ZabOut>) {
+        if Some(conn) != self.conn || matches!(self.phase, Phase::Over) {
+            return;
+        }
+        self.heard(now);
+        let kind = packet.kind;
+        let taken = match FromLeader::decode(packet) {
+            Ok(said) => self.take(now, kind, said, out),
+            Err(bad) => Err(Lost::Malformed(bad)),
+        };
+        if let Err(why) = taken {
+            self.lose(why, out);
+        }
+    }
+
+    fn take(
+        &mut self,
+        now: Time,
+        kind: PacketType,
+        said: FromLeader,
+        out: &mut Vec<ZabOut>,
+    ) -> Result<(), Lost> {
+        match said {
+            FromLeader::LeaderInfo { zxid, .. } => self.leader_info(Epoch::of(zxid), out),
+            FromLeader::Diff { .. } => self.diff(out),
+            FromLeader::Trunc { zxid } => self.trunc(zxid, out),
+            FromLeader::Snap { zxid } => self.snap(zxid, out),
+            FromLeader::Proposal { zxid, txn } => self.proposal(kind, zxid, txn, out),
+            FromLeader::Commit { zxid } => self.commit(kind, zxid, None, out),
+            FromLeader::CommitAndActivate { zxid, designated } => {
+                self.commit(kind, zxid, Some(designated), out)
+            }
+            FromLeader::Inform { zxid, txn } => self.inform(kind, zxid, txn, None, out),
+            FromLeader::InformAndActivate { zxid, designated, txn } => {
+                self.inform(kind, zxid, txn, Some(designated), out)
+            }
+            FromLeader::NewLeader { zxid, config } => self.new_leader(zxid, config, out),
+            FromLeader::UpToDate => self.up_to_date(now, out),
+            FromLeader::Ping { zxid } => self.ping(zxid, out),
+            FromLeader::Sync => {
+                let tag = self.syncs.pop_front().ok_or(Lost::Unexpected(kind))?;
+                out.push(ZabOut::Synced { tag });
+                Ok(())
+            }
+            FromLeader::Revalidate { session, valid } => {
+                out.push(ZabOut::Revalidated { session, valid });
+                Ok(())
+            }
+        }
+    }
+
+    // ---- discovery ----
+
+    fn leader_info(&mut self, epoch: Epoch, out: &mut Vec<ZabOut>) -> Result<(), Lost> {
+        if self.phase != Phase::Registered {
+            return Err(Lost::Unexpected(PacketType::LeaderInfo));
+        }
+        if epoch < self.history.accepted() || epoch < Epoch(0) || epoch > MAX_EPOCH {
+            return Err(Lost::OldEpoch(epoch));
+        }
+        // Who has accepted this epoch before must not be counted for it again. Only then may the zxid say less than the
+        // truth, which is how the same leader is asked for a snapshot.
+        let again = epoch == self.history.accepted();
+        let snapshot = again && self.history.snapshot_wanted() == Some(epoch);
+        let said = Said {
+            current: if again { Epoch(-1) } else { self.history.current() },
+            last: if snapshot { Zxid::ZERO } else { self.history.last() },
+        };
+        self.history.accept(epoch, out);
+        out.push(ZabOut::Park(Vouch::AckEpoch(epoch)));
+        self.phase = Phase::Accepting { epoch, said };
+        self.deadline = None;
+        Ok(())
+    }
+
+    // ---- synchronisation ----
+
+    fn accepted(&self, kind: PacketType) -> Result<(Epoch, Said), Lost> {
+        let Phase::Accepted { epoch, said } = self.phase else { return Err(Lost::Unexpected(kind)) };
+        Ok((epoch, said))
+    }
+
+    fn diff(&mut self, out: &mut Vec<ZabOut>) -> Result<(), Lost> {
+        let (epoch, said) = self.accepted(PacketType::Diff)?;
+        if said.last != self.history.last() {
+            // It asked for a snapshot: a DIFF would start from nothing.
+            return Err(Lost::Unexpected(PacketType::Diff));
+        }
+        // What was logged under an earlier leader is this one's history too.
+        self.history.deliver(said.last, None, out);
+        self.phase = Phase::Syncing { epoch, pending: Pending::default() };
+        Ok(())
+    }
+
+    fn trunc(&mut self, to: Zxid, out: &mut Vec<ZabOut>) -> Result<(), Lost> {
+        let (epoch, said) = self.accepted(PacketType::Trunc)?;
+        if said.last != self.history.last() || to > said.last {
+            return Err(Lost::Unexpected(PacketType::Trunc));
+        }
+        if to < self.history.floor() {
+            self.history.want_snapshot(epoch);
+            return Err(Lost::CannotTruncate(to));
+        }
+        self.history.truncate(to, out);
+        self.history.deliver(to, None, out);
+        self.phase = Phase::Syncing { epoch, pending: Pending::default() };
+        Ok(())
+    }
+
+    fn snap(&mut self, zxid: Zxid, out: &mut Vec<ZabOut>) -> Result<(), Lost> {
+        let (epoch, _) = self.accepted(PacketType::Snap)?;
+        self.phase = Phase::Receiving { epoch, zxid };
+        out.push(ZabOut::ReceiveSnapshot { conn: self.conn.expect("connected"), zxid });
+        Ok(())
+    }
+
+    /// The snapshot is here, whole and well.
+    pub fn snapshot_received(&mut self, now: Time, out: &mut Vec<ZabOut>) {
+        if let Phase::Receiving { epoch, zxid } = self.phase {
+            self.heard(now);
+            self.history.install(zxid, out);
+            self.phase = Phase::Syncing { epoch, pending: Pending::default() };
+        }
+    }
+
+    /// The snapshot's stream is no snapshot.
+    pub fn snapshot_failed(&mut self, out: &mut Vec<ZabOut>) {
+        if matches!(self.phase, Phase::Receiving { .. }) {
+            self.lose(Lost::BadSnapshot, out);
+        }
+    }
+
+    fn new_leader(&mut self, zxid: Zxid, config: Option<Bytes>, out: &mut Vec<ZabOut>) -> Result<(), Lost> {
+        let Phase::Syncing { epoch, pending } = &mut self.phase else {
+            return Err(Lost::Unexpected(PacketType::NewLeader));
+        };
+        let (epoch, pending) = (*epoch, std::mem::take(pending));
+        if zxid != epoch.start() {
+            return Err(Lost::Unexpected(PacketType::NewLeader));
+        }
+        if let Some(text) = config.filter(|text| text.len() > 1) {
+            out.push(ZabOut::NewLeaderConfig { text });
+        }
+        // The history is asked of the disk before the epoch, the epoch before the promise.
+        self.history.begin_epoch(epoch, out);
+        out.push(ZabOut::Park(Vouch::AckNewLeader(epoch)));
+        self.phase = Phase::Confirming { epoch, pending };
+        self.deadline = None;
+        Ok(())
+    }
+
+    fn up_to_date(&mut self, now: Time, out: &mut Vec<ZabOut>) -> Result<(), Lost> {
+        let Phase::Confirmed { epoch, pending } = &mut self.phase else {
+            return Err(Lost::Unexpected(PacketType::UpToDate));
+        };
+        let (epoch, mut pending) = (*epoch, std::mem::take(pending));
+        self.phase = Phase::Live { epoch };
+        self.say(FromLearner::Ack { zxid: epoch.start() }, out);
+        match self.kind {
+            LearnerType::Participant => pending.log(&mut self.history, out),
+            LearnerType::Observer => pending.flush_committed(&mut self.history, out),
+        }
+        out.push(ZabOut::Activated { epoch });
+        self.listen(now);
+        Ok(())
+    }
+
+    // ---- transactions ----
+
+    fn proposal(
+        &mut self,
+        kind: PacketType,
+        zxid: Zxid,
+        body: Bytes,
+        out: &mut Vec<ZabOut>,
+    ) -> Result<(), Lost> {
+        match &mut self.phase {
+            Phase::Syncing { pending, epoch }
+            | Phase::Confirming { pending, epoch }
+            | Phase::Confirmed { pending, epoch } => {
+                let (epoch, taken) = (*epoch, pending.propose(&self.history, *epoch, zxid, body));
+                self.gap_wants_snapshot(epoch, taken)
+            }
+            Phase::Live { epoch } => {
+                let epoch = *epoch;
+                if self.kind == LearnerType::Observer {
+                    return Err(Lost::Unexpected(kind));
+                }
+                self.append(epoch, zxid, body, out)?;
+                out.push(ZabOut::Park(Vouch::Ack(zxid)));
+                Ok(())
+            }
+            Phase::Dialling { .. }
+            | Phase::Registered
+            | Phase::Accepting { .. }
+            | Phase::Accepted { .. }
+            | Phase::Receiving { .. }
+            | Phase::Over => Err(Lost::Unexpected(kind)),
+        }
+    }
+
+    /// Logs the next transaction of the epoch.
+    fn append(&mut self, epoch: Epoch, zxid: Zxid, body: Bytes, out: &mut Vec<ZabOut>) -> Result<(), Lost> {
+        let (txns, bytes) = self.history.undelivered();
+        let taken = if !History::follows(self.history.last(), zxid) || Epoch::of(zxid) != epoch {
+            Err(Lost::Gap(zxid))
+        } else if txns >= limits::PENDING_TXNS || bytes + body.len() > limits::PENDING_BYTES {
+            Err(Lost::TooMuchPending)
+        } else {
+            Ok(())
+        };
+        self.gap_wants_snapshot(epoch, taken)?;
+        self.history.append(zxid, body, out);
+        Ok(())
+    }
+
+    /// A leader whose history has a hole would send the same again: next time it is asked for a snapshot.
+    fn gap_wants_snapshot(&mut self, epoch: Epoch, taken: Result<(), Lost>) -> Result<(), Lost> {
+        if matches!(taken, Err(Lost::Gap(_))) {
+            self.history.want_snapshot(epoch);
+        }
+        taken
+    }
+
+    fn commit(
+        &mut self,
+        kind: PacketType,
+        zxid: Zxid,
+        designated: Option<ServerId>,
+        out: &mut Vec<ZabOut>,
+    ) -> Result<(), Lost> {
+        match &mut self.phase {
+            Phase::Syncing { pending, .. } => {
+                pending.commit(zxid, designated)?;
+                pending.flush_committed(&mut self.history, out);
+                Ok(())
+            }
+            Phase::Confirming { pending, .. } | Phase::Confirmed { pending, .. } => {
+                pending.commit(zxid, designated)
+            }
+            Phase::Live { .. } => {
+                // An observer has nothing that waits for a commit.
+                if self.history.next_to_deliver() != Some(zxid) {
+                    return Err(Lost::WrongCommit(zxid));
+                }
+                self.history.deliver(zxid, designated, out);
+                Ok(())
+            }
+            Phase::Dialling { .. }
+            | Phase::Registered
+            | Phase::Accepting { .. }
+            | Phase::Accepted { .. }
+            | Phase::Receiving { .. }
+            | Phase::Over => Err(Lost::Unexpected(kind)),
+        }
+    }
+
+    fn inform(
+        &mut self,
+        kind: PacketType,
+        zxid: Zxid,
+        body: Bytes,
+        designated: Option<ServerId>,
+        out: &mut Vec<ZabOut>,
+    ) -> Result<(), Lost> {
+        if self.kind != LearnerType::Observer {
+            return Err(Lost::Unexpected(kind));
+        }
+        if let Phase::Live { epoch } = self.phase {
+            self.append(epoch, zxid, body, out)?;
+            self.history.deliver(zxid, designated, out);
+            return Ok(());
+        }
+        self.proposal(kind, zxid, body, out)?;
+        self.commit(kind, zxid, designated, out)
+    }
+
+    // ---- clients ----
+
+    fn ping(&mut self, zxid: Zxid, out: &mut Vec<ZabOut>) -> Result<(), Lost> {
+        // Before UPTODATE a Java leader takes nothing but the ACK of NEWLEADER.
+        if let Phase::Live { .. } = self.phase {
+            let sessions = std::mem::take(&mut self.touched).into_iter().collect();
+            self.say(FromLearner::Ping { zxid, sessions }, out);
+        }
+        Ok(())
+    }
+
+    /// A session was used here, or was committed: the next PING tells the leader.
+    pub fn touch(&mut self, session: SessionId, timeout: i32) {
+        self.touched.insert(session, timeout);
+    }
+
+    /// Sends a request to the leader. False: there is none now.
+    pub fn request(&mut self, request: ForwardedRequest, out: &mut Vec<ZabOut>) -> bool {
+        if self.is_active() {
+            self.say(FromLearner::Request(request), out);
+        }
+        self.is_active()
+    }
+
+    /// Sends a sync to the leader; [`ZabOut::Synced`] with `tag` says when it is done. False: there is no leader now.
+    pub fn sync(&mut self, tag: u64, request: ForwardedRequest, out: &mut Vec<ZabOut>) -> bool {
+        if self.is_active() {
+            self.syncs.push_back(tag);
+        }
+        self.request(request, out)
+    }
+
+    /// Asks the leader whether a session is alive. False: there is no leader now.
+    pub fn revalidate(&mut self, session: SessionId, timeout: i32, out: &mut Vec<ZabOut>) -> bool {
+        if self.is_active() {
+            self.say(FromLearner::Revalidate { session, timeout }, out);
+        }
+        self.is_active()
+    }
+
+    // ---- promises and time ----
+
+    /// What was parked is durable.
+    pub fn durable(&mut self, now: Time, vouch: Vouch, out: &mut Vec<ZabOut>) {
+        match (&mut self.phase, vouch) {
+            (Phase::Accepting { epoch, said }, Vouch::AckEpoch(e)) if e == *epoch => {
+                let (epoch, said) = (*epoch, *said);
+                self.phase = Phase::Accepted { epoch, said };
+                let current_epoch = i32::try_from(said.current.0).expect("an epoch fits 31 bits");
+                self.say(FromLearner::AckEpoch { zxid: said.last, current_epoch }, out);
+                self.listen(now);
+            }
+            (Phase::Confirming { epoch, pending }, Vouch::AckNewLeader(e)) if e == *epoch => {
+                let (epoch, pending) = (*epoch, std::mem::take(pending));
+                self.phase = Phase::Confirmed { epoch, pending };
+                self.say(FromLearner::Ack { zxid: epoch.start() }, out);
+                self.listen(now);
+            }
+            (Phase::Live { .. }, Vouch::Ack(zxid)) => self.say(FromLearner::Ack { zxid }, out),
+            (
+                Phase::Dialling { .. }
+                | Phase::Registered
+                | Phase::Accepting { .. }
+                | Phase::Accepted { .. }
+                | Phase::Receiving { .. }
+                | Phase::Syncing { .. }
+                | Phase::Confirming { .. }
+                | Phase::Confirmed { .. }
+                | Phase::Live { .. }
+                | Phase::Over,
+                Vouch::OwnAck(_)
+                | Vouch::Ack(_)
+                | Vouch::AckEpoch(_)
+                | Vouch::AckNewLeader(_)
+                | Vouch::Recovered(_),
+            ) => {}
+        }
+    }
+
+    /// Bytes of the leader came in, packets or a snapshot's: it is alive.
+    pub fn heard(&mut self, now: Time) {
+        if self.deadline.is_some() {
+            self.listen(now);
+        }
+    }
+
+    /// It is the leader's turn.
+    fn listen(&mut self, now: Time) {
+        let limit = match self.phase {
+            Phase::Confirmed { .. } | Phase::Live { .. } => self.settings.sync(),
+            Phase::Dialling { .. }
+            | Phase::Registered
+            | Phase::Accepting { .. }
+            | Phase::Accepted { .. }
+            | Phase::Receiving { .. }
+            | Phase::Syncing { .. }
+            | Phase::Confirming { .. }
+            | Phase::Over => self.settings.init(),
+        };
+        self.deadline = Some(now + limit);
+    }
+
+    /// When to call [`Learner::wake`].
+    pub fn next_wake(&self) -> Option<Time> {
+        match &self.phase {
+            Phase::Dialling { dial_at, until, .. } => Some(dial_at.unwrap_or(*until)),
+            Phase::Over => None,
+            Phase::Registered
+            | Phase::Accepting { .. }
+            | Phase::Accepted { .. }
+            | Phase::Receiving { .. }
+            | Phase::Syncing { .. }
+            | Phase::Confirming { .. }
+            | Phase::Confirmed { .. }
+            | Phase::Live { .. } => self.deadline,
+        }
+    }
+
+    /// Time has passed.
+    pub fn wake(&mut self, now: Time, out: &mut Vec<ZabOut>) {
+        if let Phase::Dialling { dials, dial_at, until } = &mut self.phase {
+            if *until <= now {
+                self.lose(Lost::Unreachable, out);
+            } else if dial_at.is_some_and(|at| at <= now) {
+                (*dials, *dial_at) = (*dials + 1, None);
+                out.push(ZabOut::Dial);
+            }
+        } else if self.deadline.is_some_and(|at| at <= now) {
+            self.lose(Lost::Silent, out);
+        }
+    }
+
+    fn say(&self, packet: FromLearner, out: &mut Vec<ZabOut>) {
+        let conn = self.conn.expect("connected");
+        out.push(ZabOut::Send { conn, packet: packet.into_packet() });
+    }
+
+    fn lose(&mut self, why: Lost, out: &mut Vec<ZabOut>) {
+        self.phase = Phase::Over;
+        self.deadline = None;
+        if let Some(conn) = self.conn.take() {
+            out.push(ZabOut::Close { conn, cause: Cause::LearnerLost });
+        }
+        out.push(ZabOut::Lost { why });
+    }
+}

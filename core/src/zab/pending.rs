@@ -1,0 +1,84 @@
+//! Proposals that a learner holds back: not logged before they are committed or the learner is up to date. Answers to
+//! `packetsNotLogged` and `packetsCommitted` of `Learner.syncWithLeader`.
+
+use super::history::History;
+use super::{Lost, ZabOut};
+use crate::boundary::Vouch;
+use crate::id::{Epoch, ServerId, Zxid};
+use crate::limits;
+use bytes::Bytes;
+use std::collections::VecDeque;
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Held {
+    zxid: Zxid,
+    body: Bytes,
+    /// Of a committed reconfiguration: who leads from there on.
+    designated: Option<ServerId>,
+}
+
+/// Proposals in order, the first of them perhaps committed already.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Pending {
+    held: VecDeque<Held>,
+    bytes: usize,
+    committed: usize,
+}
+
+impl Pending {
+    /// The last zxid that the learner knows of.
+    fn last(&self, history: &History) -> Zxid {
+        self.held.back().map_or_else(|| history.last(), |p| p.zxid)
+    }
+
+    /// A proposal in the epoch or of before it.
+    pub(super) fn propose(
+        &mut self,
+        history: &History,
+        epoch: Epoch,
+        zxid: Zxid,
+        body: Bytes,
+    ) -> Result<(), Lost> {
+        if !History::follows(self.last(history), zxid) || Epoch::of(zxid) > epoch {
+            return Err(Lost::Gap(zxid));
+        }
+        self.bytes += body.len();
+        if self.held.len() >= limits::PENDING_TXNS || self.bytes > limits::PENDING_BYTES {
+            return Err(Lost::TooMuchPending);
+        }
+        self.held.push_back(Held { zxid, body, designated: None });
+        Ok(())
+    }
+
+    /// The oldest one without a commit has one now.
+    pub(super) fn commit(&mut self, zxid: Zxid, designated: Option<ServerId>) -> Result<(), Lost> {
+        match self.held.get_mut(self.committed) {
+            Some(p) if p.zxid == zxid => {
+                p.designated = designated;
+                self.committed += 1;
+                Ok(())
+            }
+            Some(_) | None => Err(Lost::WrongCommit(zxid)),
+        }
+    }
+
+    /// Logs and delivers what is committed.
+    pub(super) fn flush_committed(&mut self, history: &mut History, out: &mut Vec<ZabOut>) {
+        for p in self.held.drain(..std::mem::take(&mut self.committed)) {
+            self.bytes -= p.body.len();
+            history.append(p.zxid, p.body, out);
+            history.deliver(p.zxid, p.designated, out);
+        }
+    }
+
+    /// A follower is up to date: logs everything, promises each, delivers what is committed.
+    pub(super) fn log(mut self, history: &mut History, out: &mut Vec<ZabOut>) {
+        for (i, p) in self.held.drain(..).enumerate() {
+            history.append(p.zxid, p.body, out);
+            out.push(ZabOut::Park(Vouch::Ack(p.zxid)));
+            if i < self.committed {
+                history.deliver(p.zxid, p.designated, out);
+            }
+        }
+    }
+}
