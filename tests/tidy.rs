@@ -214,6 +214,7 @@ const USES: &[(&str, Uses)] = &[
     ("watch", Uses::Only("path tree boundary id limits proto")),
     ("quorum", Uses::Only("addr id properties proto")),
     ("election", Uses::Only("addr boundary id jute limits proto quorum time")),
+    ("zab", Uses::Only("boundary id jute limits proto quorum rng time")),
     ("session", Uses::Only("id limits proto rng time")),
     ("disk", Uses::Only("boundary config id jute limits path proto rng session time tree")),
     ("client", Uses::AllBut("server tree disk watch session config acl")),

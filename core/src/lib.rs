@@ -33,6 +33,8 @@ pub mod quorum;
 
 pub mod election;
 
+pub mod zab;
+
 pub mod session;
 pub mod watch;
 

@@ -50,3 +50,9 @@ pub const ELECTION_REDIAL_MS: (u64, u64) = (100, 1000);
 /// Longest pause before a vote is told again while other voters are heard of, ms; ZooKeeper's maxNotificationInterval of a
 /// minute is for silence.
 pub const ELECTION_HEARD_MS: u64 = 1000;
+
+/// Transactions that a learner takes before their commits come: far beyond what a leader lets be outstanding.
+pub const PENDING_TXNS: usize = 100_000;
+
+/// Bytes of those.
+pub const PENDING_BYTES: usize = 256 << 20;

@@ -30,9 +30,18 @@ impl Ghost {
 
     /// Z1 and Z5 at the quorum of ACKEPOCHs.
     pub(super) fn established(&mut self, who: (usize, u64), epoch: Epoch, history: List) {
-        self.complete(epoch, &history);
+        // One whose followers have left for a later epoch may still find its quorum among their old answers; it can have
+        // no quorum of NEWLEADER acks any more.
+        if !self.is_superseded(epoch) {
+            self.complete(epoch, &history);
+        }
         let old = self.established.insert(epoch, (who, history));
         assert!(old.is_none(), "Z1: epoch {epoch} established by {old:?} and by {who:?}");
+    }
+
+    /// A later epoch has begun.
+    fn is_superseded(&self, epoch: Epoch) -> bool {
+        self.activated.last_key_value().is_some_and(|(e, _)| *e > epoch)
     }
 
     /// Z5: what was committed in earlier epochs is in the leader's history.
@@ -68,8 +77,7 @@ impl Ghost {
         };
         let epoch = Epoch::of(zxid);
         // A deposed leader may still collect acks of what has become history without it.
-        let superseded = self.activated.last_key_value().is_some_and(|(e, _)| *e > epoch);
-        let late = superseded && self.committed.binary_search(&(zxid, body)).is_ok();
+        let late = self.is_superseded(epoch) && self.committed.binary_search(&(zxid, body)).is_ok();
         assert!(follows || late, "Z4: {zxid} committed after {last}");
         let holders = acks.iter().filter(|i| i.current >= epoch && i.holds((zxid, body))).count();
         assert!(holders > voters / 2, "Z6: {zxid} committed with {holders} holders of {voters}");

@@ -3,15 +3,15 @@
 mod faults;
 mod links;
 
-use super::super::{History, Leader, Learner, Lost, Settings, WindowLimits, ZabOut};
 use super::check::Ghost;
 use super::disk::{Disk, Image, List, Op};
 use crate::boundary::{Conn, Vouch};
 use crate::id::{Epoch, ServerId, Zxid};
-use crate::proto::{ForwardedRequest, FromLeader, FromLearner, PacketType, QuorumPacket};
+use crate::proto::{FromLeader, FromLearner, PacketType, QuorumPacket};
 use crate::quorum::{ConfigRules, LearnerType, QuorumVerifier, QuorumView};
 use crate::rng::Rng;
 use crate::time::{Span, Time};
+use crate::zab::{History, Leader, Learner, Lost, Settings, WindowLimits, ZabOut};
 use bytes::Bytes;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
