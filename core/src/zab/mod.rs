@@ -20,8 +20,6 @@ mod pending;
 pub mod sync;
 
 #[cfg(test)]
-mod ensemble;
-#[cfg(test)]
 mod tests;
 
 pub use history::{History, WindowLimits};

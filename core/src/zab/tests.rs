@@ -1,5 +1,7 @@
 //! Leaders and learners by themselves: what they refuse, what they promise when, how they end. What they do together is in
-//! `ensemble`, what Java says in their place in the recorded conversations.
+//! [`ensemble`], what Java says in their place in the recorded conversations.
+
+mod ensemble;
 
 use super::*;
 use crate::proto::{FromLeader, FromLearner, LearnerInfo, ZAB_VERSION};

@@ -1,8 +1,8 @@
 //! A disk that loses what it has not finished: a sequence of operations, of which a crash keeps a prefix.
 
-use super::super::EpochFile;
 use crate::boundary::Vouch;
 use crate::id::{Epoch, Zxid};
+use crate::zab::EpochFile;
 use std::collections::VecDeque;
 use std::rc::Rc;
 

@@ -606,11 +606,11 @@ impl World {
         let done = self.nodes[n].disk.finish_one();
         let image = &self.nodes[n].disk.durable;
         match done {
-            Some(Op::Epoch(super::super::EpochFile::Current, _)) => self.ghost.current_is(image),
+            Some(Op::Epoch(crate::zab::EpochFile::Current, _)) => self.ghost.current_is(image),
             Some(Op::Truncate(_) | Op::Install(..) | Op::Snapshot(..)) => {
                 self.ghost.replaced(image, &self.images(0..self.plan.voters));
             }
-            Some(Op::Epoch(super::super::EpochFile::Accepted, _) | Op::Append(..)) | None => {}
+            Some(Op::Epoch(crate::zab::EpochFile::Accepted, _) | Op::Append(..)) | None => {}
         }
     }
 
