@@ -2,7 +2,8 @@
 //! match every [`Output`], with no wildcard arm. Nothing here has behaviour beyond naming.
 
 use crate::addr::Addr;
-use crate::id::{Epoch, SessionId, Zxid};
+use crate::id::{Epoch, ServerId, SessionId, Zxid};
+use crate::zab::{Cause, Lost};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -43,6 +44,9 @@ pub enum Port {
     Client,
     /// The election port: votes.
     Election,
+    /// The quorum port: learners connect to their leader. Drivers listen on it always; a server that does not lead yet lets
+    /// them wait.
+    Quorum,
 }
 
 /// What the driver knows of the other end.
@@ -193,6 +197,10 @@ pub enum FileName {
     AcceptedEpoch,
     /// `currentEpoch`.
     CurrentEpoch,
+    /// `acceptedEpoch.tmp`, as Java names it: renamed once it is synced.
+    AcceptedEpochTemp,
+    /// `currentEpoch.tmp`.
+    CurrentEpochTemp,
 }
 
 impl FileName {
@@ -205,7 +213,9 @@ impl FileName {
             | FileName::SnapshotSnappy(_)
             | FileName::SnapshotTemp(_)
             | FileName::AcceptedEpoch
-            | FileName::CurrentEpoch => Dir::Data,
+            | FileName::CurrentEpoch
+            | FileName::AcceptedEpochTemp
+            | FileName::CurrentEpochTemp => Dir::Data,
         }
     }
 }
@@ -221,6 +231,8 @@ impl fmt::Display for FileName {
             FileName::SnapshotTemp(z) => write!(f, "writing.snapshot.{:x}", z.0),
             FileName::AcceptedEpoch => write!(f, "acceptedEpoch"),
             FileName::CurrentEpoch => write!(f, "currentEpoch"),
+            FileName::AcceptedEpochTemp => write!(f, "acceptedEpoch.tmp"),
+            FileName::CurrentEpochTemp => write!(f, "currentEpoch.tmp"),
         }
     }
 }
@@ -323,7 +335,8 @@ impl fmt::Display for DiskFault {
 /// An order of whoever runs this server.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum AdminOrder {
-    /// Take no new work, answer what is durable, close every connection, then [`Stop::Ordered`].
+    /// Take no new work, answer what is durable, hand over to the followers if this server leads, close every connection, then
+    /// [`Stop::Ordered`].
     Shutdown,
     /// What only the host knows, for `mntr`; fed now and then.
     HostGauges {
@@ -358,16 +371,72 @@ impl fmt::Display for Stop {
 /// What happened inside. Cheap to make; drivers use what they need.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Event {
-    /// The server took up a role; it serves clients from here on.
+    /// The server took up a role. A standalone server serves clients from here on, others from [`Event::Activated`] on.
     Became(RoleName),
-    /// A transaction got its zxid and was handed to the log.
+    /// An election named a leader.
+    Elected {
+        /// Whom.
+        leader: ServerId,
+        /// The election's round.
+        round: i64,
+    },
+    /// This leader's epoch is accepted by a quorum, and none of it knows more than this leader.
+    Established {
+        /// Which.
+        epoch: Epoch,
+    },
+    /// A member of an ensemble serves clients from here on: a leader whose history is committed, a learner that is up to date.
+    Activated {
+        /// The leader's.
+        epoch: Epoch,
+    },
+    /// The role is over; clients are served no more.
+    RoleLost {
+        /// Why.
+        why: Lost,
+    },
+    /// A transaction got its zxid from this server.
     Proposed {
         /// Its place.
+        zxid: Zxid,
+        /// TxnHeader, record, digest.
+        txn: Bytes,
+    },
+    /// A transaction was handed to this server's log: its own proposal or another's.
+    Logged {
+        /// Its place.
+        zxid: Zxid,
+        /// TxnHeader, record, digest.
+        txn: Bytes,
+    },
+    /// The log's end was cut off, at a leader's word.
+    Truncated {
+        /// The last zxid that is kept.
+        to: Zxid,
+    },
+    /// A leader's snapshot takes the place of log and tree.
+    Installed {
+        /// Its zxid.
+        zxid: Zxid,
+        /// The digest of its tree.
+        digest: u64,
+    },
+    /// A leader counted a quorum of acks for a transaction.
+    QuorumAcked {
+        /// Which.
+        zxid: Zxid,
+        /// Whose acks.
+        acks: Vec<ServerId>,
+    },
+    /// The tree after a transaction is not what its leader's digest says. A fuzzy snapshot of a Java leader looks so for a
+    /// moment.
+    DigestMismatch {
+        /// Which.
         zxid: Zxid,
     },
     /// The server vouched for stored state: it will behave as if this were never forgotten.
     Vouched(Vouch),
-    /// A transaction is part of history. `txn` is its body as logged (see [`crate::proto::LoggedTxn`]).
+    /// A transaction is part of history, as far as this server has learned. `txn` is its body as logged (see [`crate::proto::LoggedTxn`]).
     Committed {
         /// Its place.
         zxid: Zxid,
@@ -445,6 +514,14 @@ pub enum Event {
 pub enum RoleName {
     /// `standalone`.
     Standalone,
+    /// An election is under way.
+    Looking,
+    /// `leader`.
+    Leader,
+    /// `follower`.
+    Follower,
+    /// `observer`.
+    Observer,
 }
 
 /// The whole list of promises: what may only be said once it is durable.
@@ -504,6 +581,10 @@ pub enum CloseCause {
     OwnServerId,
     /// A dial that neither came through nor failed in time.
     DialTimeout,
+    /// What a leader or a learner says of the other end.
+    Peer(Cause),
+    /// A learner that came to a server which follows another, or one too many.
+    NotLeading,
 }
 
 /// What wakes a server next; for explanations.
@@ -517,4 +598,8 @@ pub enum Timer {
     Reaper,
     /// Old files are purged.
     Purge,
+    /// A vote is told again, a dial is given up, a quiet time is over.
+    Election,
+    /// A ping is due, or a leader or learner is given up.
+    Zab,
 }

@@ -1,6 +1,7 @@
 //! What a server is told once, at its start. The driver reads zoo.cfg; the core sees only this value.
 
 use crate::id::ServerId;
+use crate::quorum::{ConfigRules, QuorumVerifier};
 use serde::{Deserialize, Serialize};
 
 /// Settings, by the names of zoo.cfg where there is one.
@@ -52,6 +53,80 @@ pub struct Config {
     pub trust_empty_snapshot: bool,
     /// What `conf` and `envi` print of the host.
     pub host: HostFacts,
+    /// `None`: standalone.
+    pub ensemble: Option<EnsembleConfig>,
+}
+
+/// What makes a server a member of an ensemble.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct EnsembleConfig {
+    /// The members; this server is one of them.
+    pub members: QuorumVerifier,
+    /// A configuration that was proposed and perhaps not committed: the `.next` file.
+    pub proposed: Option<QuorumVerifier>,
+    /// initLimit, ticks.
+    pub init_limit: u64,
+    /// syncLimit, ticks.
+    pub sync_limit: u64,
+    /// electionAlg's times.
+    pub election: ElectionTimes,
+    /// reconfigEnabled.
+    pub reconfig_enabled: bool,
+    /// standaloneEnabled, multiAddress.enabled.
+    pub rules: ConfigRules,
+    /// zookeeper.commitLogCount: transactions kept in memory for learners that lack them.
+    pub commit_log_count: usize,
+    /// Bytes of those.
+    pub commit_log_bytes: usize,
+    /// The last counter that an epoch may use.
+    pub last_counter: u32,
+}
+
+/// Times of the election, ms.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ElectionTimes {
+    /// zookeeper.fastleader.minNotificationInterval.
+    pub min_notification_ms: u64,
+    /// zookeeper.fastleader.maxNotificationInterval.
+    pub max_notification_ms: u64,
+    /// How long a quorum's vote must stand while voters have not been heard.
+    pub finalize_wait_ms: u64,
+    /// zookeeper.cnxTimeout.
+    pub dial_timeout_ms: u64,
+    /// zookeeper.observer.election.DelayMs: the longest wait of an observer before it looks for a leader.
+    pub observer_delay_ms: u64,
+}
+
+impl Default for ElectionTimes {
+    /// ZooKeeper's defaults.
+    fn default() -> ElectionTimes {
+        ElectionTimes {
+            min_notification_ms: 200,
+            max_notification_ms: 60_000,
+            finalize_wait_ms: 200,
+            dial_timeout_ms: 5000,
+            observer_delay_ms: 200,
+        }
+    }
+}
+
+impl EnsembleConfig {
+    /// ZooKeeper's defaults, with the limits of its sample file.
+    pub fn new(members: QuorumVerifier) -> EnsembleConfig {
+        EnsembleConfig {
+            members,
+            proposed: None,
+            init_limit: 10,
+            sync_limit: 5,
+            election: ElectionTimes::default(),
+            reconfig_enabled: false,
+            rules: ConfigRules::default(),
+            // Java keeps 500, however large.
+            commit_log_count: 10_000,
+            commit_log_bytes: 16 << 20,
+            last_counter: u32::MAX - 1,
+        }
+    }
 }
 
 /// Which four-letter words are answered.
@@ -105,6 +180,7 @@ impl Default for Config {
             super_digest: None,
             trust_empty_snapshot: false,
             host: HostFacts::default(),
+            ensemble: None,
         }
     }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The first bytes of a recording; the digit is the version of the format.
-pub const MAGIC: &[u8; 8] = b"zeburec1";
+pub const MAGIC: &[u8; 8] = b"zeburec2";
 
 /// With what the server was started.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -228,7 +228,9 @@ impl Digest {
     fn event(&mut self, event: &Event) {
         match event {
             Event::Became(role) => self.word(0x105 | (*role as u64) << 16),
-            Event::Proposed { zxid } => self.word(0x205 ^ (zxid.0 as u64) << 16),
+            // The body comes with Committed.
+            Event::Proposed { zxid, .. } => self.word(0x205 ^ (zxid.0 as u64) << 16),
+            Event::Logged { zxid, .. } => self.word(0x1005 ^ (zxid.0 as u64) << 16),
             Event::Vouched(_) => self.word(0x305),
             Event::Committed { zxid, txn } => {
                 self.word(0x405 ^ (zxid.0 as u64) << 16);
@@ -260,6 +262,23 @@ impl Digest {
                 self.word(session.0 as u64);
                 self.word(*latency);
             }
+            Event::Elected { leader, round } => {
+                self.word(0xf05 ^ (leader.0 as u64) << 16);
+                self.word(*round as u64);
+            }
+            Event::Established { epoch } => self.word(0x1105 ^ (epoch.0 as u64) << 16),
+            Event::Activated { epoch } => self.word(0x1205 ^ (epoch.0 as u64) << 16),
+            Event::RoleLost { .. } => self.word(0x1305),
+            Event::Truncated { to } => self.word(0x1405 ^ (to.0 as u64) << 16),
+            Event::Installed { zxid, digest } => {
+                self.word(0x1505 ^ (zxid.0 as u64) << 16);
+                self.word(*digest);
+            }
+            Event::QuorumAcked { zxid, acks } => {
+                self.word(0x1605 ^ (zxid.0 as u64) << 16);
+                acks.iter().for_each(|sid| self.word(sid.0 as u64));
+            }
+            Event::DigestMismatch { zxid } => self.word(0x1705 ^ (zxid.0 as u64) << 16),
         }
     }
 }
@@ -275,6 +294,8 @@ fn file_word(file: &crate::boundary::FileName) -> u64 {
         FileName::LogTemp(z) => 6 | (z.0 as u64) << 3,
         FileName::SnapshotGz(z) => 7 | (z.0 as u64) << 3,
         FileName::SnapshotSnappy(z) => 7 | 1 << 63 | (z.0 as u64) << 3,
+        FileName::AcceptedEpochTemp => 8,
+        FileName::CurrentEpochTemp => 16,
     }
 }
 

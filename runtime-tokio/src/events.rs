@@ -6,7 +6,16 @@ use zebu_core::boundary::Event;
 pub(crate) fn log(event: &Event) {
     match event {
         Event::Became(role) => info!(?role, "serving clients"),
-        Event::Proposed { zxid } => trace!(%zxid, "proposed"),
+        Event::Proposed { zxid, .. } => trace!(%zxid, "proposed"),
+        Event::Logged { zxid, .. } => trace!(%zxid, "logged"),
+        Event::Elected { leader, round } => info!(%leader, round, "elected"),
+        Event::Established { epoch } => info!(%epoch, "a quorum accepts the epoch"),
+        Event::Activated { epoch } => info!(%epoch, "clients are served"),
+        Event::RoleLost { why } => warn!(%why, "the role is over"),
+        Event::Truncated { to } => warn!(%to, "the log's end was cut off at the leader's word"),
+        Event::Installed { zxid, .. } => info!(%zxid, "the leader's snapshot takes the place of the log"),
+        Event::QuorumAcked { zxid, .. } => trace!(%zxid, "acked by a quorum"),
+        Event::DigestMismatch { zxid } => warn!(%zxid, "the tree is not what the leader's digest says"),
         Event::Vouched(vouch) => trace!(?vouch, "vouched"),
         Event::Committed { zxid, txn } => trace!(%zxid, bytes = txn.len(), "committed"),
         Event::Applied { zxid, digest } => trace!(%zxid, digest, "applied"),

@@ -70,8 +70,11 @@ pub struct Recovered {
     pub tree: Tree,
     /// Live sessions and their timeouts in ms, sorted.
     pub sessions: Vec<(SessionId, i32)>,
-    /// The last transaction, [`Zxid::ZERO`] if there was none.
+    /// The last transaction, [`Zxid::ZERO`] if there was none; in an ensemble the tree may be behind it.
     pub last_zxid: Zxid,
+    /// In an ensemble: the end of the log, which the tree does not hold yet, since a leader may have it cut off. At most
+    /// commitLogCount transactions, from [`Tree::last_zxid`] on without a gap.
+    pub tail: Vec<(Zxid, Bytes)>,
     /// `acceptedEpoch`, of a server that was in a quorum.
     pub accepted_epoch: Option<i64>,
     /// `currentEpoch`, likewise.
@@ -128,7 +131,8 @@ pub fn recover(files: &impl Files, config: &Config, seed: u64) -> Result<Recover
     }
     let last_zxid = tree.last_zxid();
     let sessions = sessions.into_iter().collect();
-    Ok(Recovered { tree, sessions, last_zxid, accepted_epoch, current_epoch, notes, disk })
+    let tail = Vec::new();
+    Ok(Recovered { tree, sessions, last_zxid, tail, accepted_epoch, current_epoch, notes, disk })
 }
 
 /// Sorts the names in both folders.

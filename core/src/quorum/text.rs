@@ -14,11 +14,12 @@ use super::{Groups, LearnerType, QuorumServer, QuorumSystem, QuorumVerifier, Ser
 use crate::addr::{Addr, Delimited, parse_port, split_host};
 use crate::id::ServerId;
 use crate::properties;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
 /// Settings that decide which configurations are legal.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ConfigRules {
     /// standaloneEnabled: an ensemble of one voter is none.
     pub standalone_enabled: bool,

@@ -10,7 +10,7 @@ use super::prep::Prep;
 use super::read;
 use super::reaper::Reaper;
 use crate::boundary::{
-    AdminOrder, CloseCause, Conn, Event, Input, Lane, RoleName, Stop, Ticket, Timer, Vouch,
+    AdminOrder, CloseCause, Conn, Event, Input, Lane, Port, RoleName, Stop, Ticket, Timer, Vouch,
 };
 use crate::config::Config;
 use crate::id::{SessionId, Xid, Zxid};
@@ -106,9 +106,9 @@ impl Solo {
     pub(super) fn on(&mut self, base: &mut Base, input: Input<'_>) {
         match input {
             Input::Wake => {}
-            Input::Opened { conn, port: crate::boundary::Port::Client, peer } => base.open(conn, peer),
-            Input::Opened { port: crate::boundary::Port::Election, .. } => {
-                unreachable!("a standalone server has no election port")
+            Input::Opened { conn, port: Port::Client, peer } => base.open(conn, peer),
+            Input::Opened { port: Port::Election | Port::Quorum, .. } => {
+                unreachable!("a standalone server has neither port")
             }
             Input::Received { conn, bytes } => self.received(base, conn, bytes),
             Input::Writable { conn } => {
@@ -318,7 +318,8 @@ impl Solo {
         let digest = has_digest.then(|| self.outstanding.digest());
         let logged = LoggedTxn { header, txn, digest };
         let body = base.store.append(&logged);
-        base.event(Event::Proposed { zxid });
+        base.event(Event::Proposed { zxid, txn: body.clone() });
+        base.event(Event::Logged { zxid, txn: body.clone() });
         self.in_flight.push_back(InFlight { logged, body, asker });
         zxid
     }

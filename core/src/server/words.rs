@@ -156,6 +156,10 @@ fn version_line(out: &mut String) {
 pub(super) fn mode(role: RoleName) -> &'static str {
     match role {
         RoleName::Standalone => "standalone",
+        RoleName::Looking => "looking",
+        RoleName::Leader => "leader",
+        RoleName::Follower => "follower",
+        RoleName::Observer => "observer",
     }
 }
 

@@ -196,7 +196,9 @@ impl Disk {
                     | FileName::SnapshotSnappy(_)
                     | FileName::SnapshotTemp(_)
                     | FileName::AcceptedEpoch
-                    | FileName::CurrentEpoch => 0,
+                    | FileName::CurrentEpoch
+                    | FileName::AcceptedEpochTemp
+                    | FileName::CurrentEpochTemp => 0,
                 }
             })
             .max()
@@ -216,7 +218,9 @@ impl Disk {
                 | FileName::SnapshotSnappy(_)
                 | FileName::SnapshotTemp(_)
                 | FileName::AcceptedEpoch
-                | FileName::CurrentEpoch => None,
+                | FileName::CurrentEpoch
+                | FileName::AcceptedEpochTemp
+                | FileName::CurrentEpochTemp => None,
             })
             .collect();
         logs.sort_unstable();

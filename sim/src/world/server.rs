@@ -274,7 +274,16 @@ impl World {
                 self.coverage.hit(Hit::Purged);
                 self.nodes[s].shadow_next = true;
             }
-            Event::Proposed { .. }
+            Event::Elected { .. }
+            | Event::Established { .. }
+            | Event::Activated { .. }
+            | Event::RoleLost { .. }
+            | Event::Truncated { .. }
+            | Event::Installed { .. }
+            | Event::QuorumAcked { .. }
+            | Event::DigestMismatch { .. }
+            | Event::Proposed { .. }
+            | Event::Logged { .. }
             | Event::Applied { .. }
             | Event::SessionAttached { .. }
             | Event::SnapshotBegun { .. } => {}
