@@ -122,7 +122,10 @@ impl LearnerSide {
             FromLearner::AckEpoch { current_epoch, .. } => Epoch(current_epoch.into()),
             other => panic!("{other:?}"),
         };
-        let history = History::recovered(accepted, current, last, [], Zxid::ZERO, WINDOW);
+        // What the leader has cut off was not in the tree.
+        let trunc = talk.said(false).find(|(_, p)| p.kind == PacketType::Trunc).map(|(_, p)| p.zxid);
+        let tail = trunc.filter(|to| *to < last).map(|_| (last, Bytes::new()));
+        let history = History::recovered(accepted, current, trunc.unwrap_or(last), tail, WINDOW);
         let mut out = Vec::new();
         let now = Time(0);
         let mut learner =
@@ -311,7 +314,7 @@ impl LeaderSide {
         let own = Epoch::of(base) == epoch;
         // Before its epoch it held at least what the conversation starts from, and what it sends of earlier epochs.
         let start = if own { Zxid::new(earlier.0 as u32, 0) } else { base };
-        let held = History::recovered(earlier, earlier, start, history, Zxid::ZERO, WINDOW);
+        let held = History::recovered(earlier, earlier, start, history, WINDOW);
         let mut out = Vec::new();
         let now = Time(0);
         let view = QuorumView::settled(config);

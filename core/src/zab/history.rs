@@ -37,8 +37,6 @@ pub struct History {
     limits: WindowLimits,
     /// The tree holds everything up to here and nothing beyond.
     delivered: Zxid,
-    /// The oldest state that the disk can go back to.
-    floor: Zxid,
     /// The leader of this epoch asked for what cannot be done: only a snapshot helps.
     snapshot_wanted: Option<Epoch>,
     /// The highest epoch heard of: the next one to be proposed is higher.
@@ -46,34 +44,29 @@ pub struct History {
 }
 
 impl History {
-    /// What recovery found. `base` and `entries` are the end of the log, as much of it as is wanted for learners; the tree
-    /// holds all of it. `floor`: the oldest usable snapshot.
+    /// What recovery found: the tree's state, and what was logged after it. Of that it is not known whether it is committed.
     pub fn recovered(
         accepted: Epoch,
         current: Epoch,
-        base: Zxid,
-        entries: impl IntoIterator<Item = (Zxid, Bytes)>,
-        floor: Zxid,
+        tree: Zxid,
+        tail: impl IntoIterator<Item = (Zxid, Bytes)>,
         limits: WindowLimits,
     ) -> History {
         let mut history = History {
             accepted: accepted.max(current),
             current,
-            base,
+            base: tree,
             entries: VecDeque::new(),
             bytes: 0,
             waiting: 0,
             limits,
-            delivered: base,
-            floor,
+            delivered: tree,
             snapshot_wanted: None,
             heard: accepted,
         };
-        for (zxid, body) in entries {
+        for (zxid, body) in tail {
             history.push(zxid, body);
         }
-        (history.delivered, history.waiting) = (history.last(), 0);
-        history.trim();
         history
     }
 
@@ -96,13 +89,6 @@ impl History {
     /// What can be sent goes back to here.
     pub fn base(&self) -> Zxid {
         self.base
-    }
-    /// The oldest state that the disk can go back to has changed: snapshots were purged.
-    pub fn set_floor(&mut self, floor: Zxid) {
-        self.floor = floor;
-    }
-    pub(super) fn floor(&self) -> Zxid {
-        self.floor
     }
     pub(super) fn heard(&self) -> Epoch {
         self.heard.max(self.accepted)
@@ -154,24 +140,21 @@ impl History {
         out.push(ZabOut::Append { zxid, body });
     }
 
-    /// Cuts off what lies above `to`. Whether the disk can is for the caller to ask first.
+    /// Cuts off what lies above `to`, which the tree does not hold.
     pub(super) fn truncate(&mut self, to: Zxid, out: &mut Vec<ZabOut>) {
+        assert!(to >= self.delivered, "{to} lies below {}, which was delivered", self.delivered);
         while self.entries.back().is_some_and(|e| e.zxid > to) {
             let entry = self.entries.pop_back().expect("just seen");
             self.bytes -= entry.body.len();
-            if entry.zxid > self.delivered {
-                self.waiting -= entry.body.len();
-            }
+            self.waiting -= entry.body.len();
         }
-        self.base = self.base.min(to);
-        self.delivered = self.delivered.min(self.last());
         out.push(ZabOut::Truncate { to });
     }
 
     pub(super) fn install(&mut self, zxid: Zxid, out: &mut Vec<ZabOut>) {
         self.entries.clear();
         (self.bytes, self.waiting) = (0, 0);
-        (self.base, self.delivered, self.floor) = (zxid, zxid, zxid);
+        (self.base, self.delivered) = (zxid, zxid);
         self.snapshot_wanted = None;
         out.push(ZabOut::Install { zxid });
     }

@@ -78,10 +78,6 @@ impl Leader {
     pub fn into_history(self) -> History {
         self.history
     }
-    /// Snapshots were purged: the oldest state that the disk can go back to is this one.
-    pub fn set_floor(&mut self, floor: Zxid) {
-        self.history.set_floor(floor);
-    }
     /// What it holds of the history.
     pub fn history(&self) -> &History {
         &self.history

@@ -1,6 +1,9 @@
 //! A learner, follower or observer: its life from the dial to the end of the connection. Answers to `Learner`, `Follower`
 //! and `Observer`.
 //!
+//! The tree gets only what a leader that serves has committed: what a synchronisation brings waits for UPTODATE, since a leader
+//! that never serves commits nothing. So no TRUNC ever reaches into the tree.
+//!
 //! Nothing is acknowledged before it is durable: ACKEPOCH waits for acceptedEpoch, the ACK of NEWLEADER for the history of
 //! the synchronisation and then for currentEpoch, the ACK of a proposal for its entry. History is changed as it comes, in
 //! the order of the disk's sequence, so memory and disk never tell different stories when the connection breaks
@@ -110,10 +113,6 @@ impl Learner {
     pub fn into_history(self) -> History {
         self.history
     }
-    /// Snapshots were purged: the oldest state that the disk can go back to is this one.
-    pub fn set_floor(&mut self, floor: Zxid) {
-        self.history.set_floor(floor);
-    }
     /// What it holds of the history.
     pub fn history(&self) -> &History {
         &self.history
@@ -197,7 +196,7 @@ impl Learner {
     ) -> Result<(), Lost> {
         match said {
             FromLeader::LeaderInfo { zxid, .. } => self.leader_info(Epoch::of(zxid), out),
-            FromLeader::Diff { .. } => self.diff(out),
+            FromLeader::Diff { .. } => self.diff(),
             FromLeader::Trunc { zxid } => self.trunc(zxid, out),
             FromLeader::Snap { zxid } => self.snap(zxid, out),
             FromLeader::Proposal { zxid, txn } => self.proposal(kind, zxid, txn, out),
@@ -255,14 +254,12 @@ impl Learner {
         Ok((epoch, said))
     }
 
-    fn diff(&mut self, out: &mut Vec<ZabOut>) -> Result<(), Lost> {
+    fn diff(&mut self) -> Result<(), Lost> {
         let (epoch, said) = self.accepted(PacketType::Diff)?;
         if said.last != self.history.last() {
             // It asked for a snapshot: a DIFF would start from nothing.
             return Err(Lost::Unexpected(PacketType::Diff));
         }
-        // What was logged under an earlier leader is this one's history too.
-        self.history.deliver(said.last, None, out);
         self.phase = Phase::Syncing { epoch, pending: Pending::default() };
         Ok(())
     }
@@ -272,12 +269,11 @@ impl Learner {
         if said.last != self.history.last() || to > said.last {
             return Err(Lost::Unexpected(PacketType::Trunc));
         }
-        if to < self.history.floor() {
+        if to < self.history.delivered() {
             self.history.want_snapshot(epoch);
             return Err(Lost::CannotTruncate(to));
         }
         self.history.truncate(to, out);
-        self.history.deliver(to, None, out);
         self.phase = Phase::Syncing { epoch, pending: Pending::default() };
         Ok(())
     }
@@ -328,13 +324,12 @@ impl Learner {
         let Phase::Confirmed { epoch, pending } = &mut self.phase else {
             return Err(Lost::Unexpected(PacketType::UpToDate));
         };
-        let (epoch, mut pending) = (*epoch, std::mem::take(pending));
+        let (epoch, pending) = (*epoch, std::mem::take(pending));
         self.phase = Phase::Live { epoch };
         self.say(FromLearner::Ack { zxid: epoch.start() }, out);
-        match self.kind {
-            LearnerType::Participant => pending.log(&mut self.history, out),
-            LearnerType::Observer => pending.flush_committed(&mut self.history, out),
-        }
+        // All that the synchronisation left is committed: what was logged under an earlier leader is this one's history too.
+        self.history.deliver(self.history.last(), None, out);
+        pending.log(&mut self.history, self.kind, out);
         out.push(ZabOut::Activated { epoch });
         self.listen(now);
         Ok(())
@@ -407,7 +402,7 @@ impl Learner {
         match &mut self.phase {
             Phase::Syncing { pending, .. } => {
                 pending.commit(zxid, designated)?;
-                pending.flush_committed(&mut self.history, out);
+                pending.log_committed(&mut self.history, out);
                 Ok(())
             }
             Phase::Confirming { pending, .. } | Phase::Confirmed { pending, .. } => {

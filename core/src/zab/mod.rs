@@ -95,7 +95,7 @@ pub enum ZabOut {
         /// What.
         epoch: Epoch,
     },
-    /// Disk: cut off every entry above `to`, with every snapshot that holds more. If the tree holds more, load it again.
+    /// Disk: cut off every entry above `to`. The tree holds none of them.
     Truncate {
         /// The last zxid that may be kept.
         to: Zxid,
@@ -274,7 +274,7 @@ pub enum Lost {
     Gap(Zxid),
     /// Learner: a COMMIT of another transaction than the oldest that waits for it.
     WrongCommit(Zxid),
-    /// Learner: what the leader wants cut off lies below anything that is left to go back to. A snapshot is asked for next.
+    /// Learner: what the leader wants cut off is in the tree already. A snapshot is asked for next.
     CannotTruncate(Zxid),
     /// Learner: more waits for its commit than fits.
     TooMuchPending,
@@ -314,7 +314,7 @@ impl fmt::Display for Lost {
             Lost::OldEpoch(e) => write!(f, "the leader's epoch {e} is older than the accepted one"),
             Lost::Gap(z) => write!(f, "{z} does not follow the last transaction"),
             Lost::WrongCommit(z) => write!(f, "{z} is not the transaction whose commit is awaited"),
-            Lost::CannotTruncate(z) => write!(f, "nothing on disk to go back to {z}"),
+            Lost::CannotTruncate(z) => write!(f, "the tree cannot go back to {z}"),
             Lost::TooMuchPending => write!(f, "too much waits for its commit"),
             Lost::BadSnapshot => write!(f, "the leader's snapshot is broken"),
         }

@@ -6,6 +6,7 @@ use super::{Lost, ZabOut};
 use crate::boundary::Vouch;
 use crate::id::{Epoch, ServerId, Zxid};
 use crate::limits;
+use crate::quorum::LearnerType;
 use bytes::Bytes;
 use std::collections::VecDeque;
 
@@ -43,7 +44,8 @@ impl Pending {
             return Err(Lost::Gap(zxid));
         }
         self.bytes += body.len();
-        if self.held.len() >= limits::PENDING_TXNS || self.bytes > limits::PENDING_BYTES {
+        let (txns, bytes) = history.undelivered();
+        if txns + self.held.len() >= limits::PENDING_TXNS || bytes + self.bytes > limits::PENDING_BYTES {
             return Err(Lost::TooMuchPending);
         }
         self.held.push_back(Held { zxid, body, designated: None });
@@ -62,21 +64,28 @@ impl Pending {
         }
     }
 
-    /// Logs and delivers what is committed.
-    pub(super) fn flush_committed(&mut self, history: &mut History, out: &mut Vec<ZabOut>) {
+    /// Logs what is committed.
+    pub(super) fn log_committed(&mut self, history: &mut History, out: &mut Vec<ZabOut>) {
         for p in self.held.drain(..std::mem::take(&mut self.committed)) {
             self.bytes -= p.body.len();
             history.append(p.zxid, p.body, out);
-            history.deliver(p.zxid, p.designated, out);
         }
     }
 
-    /// A follower is up to date: logs everything, promises each, delivers what is committed.
-    pub(super) fn log(mut self, history: &mut History, out: &mut Vec<ZabOut>) {
-        for (i, p) in self.held.drain(..).enumerate() {
-            history.append(p.zxid, p.body, out);
-            out.push(ZabOut::Park(Vouch::Ack(p.zxid)));
-            if i < self.committed {
+    /// The learner is up to date. A follower logs everything and promises each; an observer only what is committed. That is
+    /// delivered.
+    pub(super) fn log(self, history: &mut History, kind: LearnerType, out: &mut Vec<ZabOut>) {
+        for (i, p) in self.held.into_iter().enumerate() {
+            let committed = i < self.committed;
+            match kind {
+                LearnerType::Participant => {
+                    history.append(p.zxid, p.body, out);
+                    out.push(ZabOut::Park(Vouch::Ack(p.zxid)));
+                }
+                LearnerType::Observer if committed => history.append(p.zxid, p.body, out),
+                LearnerType::Observer => return,
+            }
+            if committed {
                 history.deliver(p.zxid, p.designated, out);
             }
         }

@@ -113,7 +113,7 @@ mod tests {
     fn history(base: Zxid, entries: &[Zxid]) -> History {
         let limits = WindowLimits { txns: 500, bytes: 1 << 20 };
         let entries = entries.iter().map(|&z| (z, Bytes::from_static(b"x")));
-        History::recovered(Epoch(2), Epoch(2), base, entries, base, limits)
+        History::recovered(Epoch(2), Epoch(2), base, entries, limits)
     }
 
     /// Epoch 1 from its third transaction on, then two of epoch 2.

@@ -35,10 +35,10 @@ fn body(zxid: Zxid) -> Bytes {
     Bytes::copy_from_slice(&zxid.0.to_be_bytes())
 }
 
-/// Epoch 1 with so many transactions, on a disk that can go back to `floor`.
+/// Epoch 1 with so many transactions, the tree at `floor`.
 fn history(txns: u32, floor: Zxid) -> History {
     let entries = (floor.counter() + 1..=txns).map(|c| (z(1, c), body(z(1, c))));
-    History::recovered(Epoch(1), Epoch(1), floor, entries, floor, WindowLimits { txns: 100, bytes: 1 << 20 })
+    History::recovered(Epoch(1), Epoch(1), floor, entries, WindowLimits { txns: 100, bytes: 1 << 20 })
 }
 
 /// A leader or learner, its outputs, and its disk, which is as fast as the test wants.
@@ -128,6 +128,10 @@ fn kinds(out: &[ZabOut], to: u64) -> Vec<PacketType> {
     out.iter().filter_map(packet).collect()
 }
 
+fn deliver(zxid: Zxid) -> ZabOut {
+    ZabOut::Deliver { zxid, body: body(zxid), designated: None }
+}
+
 fn lost(out: &[ZabOut]) -> Option<Lost> {
     out.iter().find_map(|o| if let ZabOut::Lost { why } = o { Some(*why) } else { None })
 }
@@ -154,7 +158,7 @@ fn a_leader_promises_in_the_order_of_its_disk() {
     assert_eq!(b.ack(2, z(5, 0)), []);
     assert!(!b.role.is_active());
     let out = b.durable(Vouch::AckNewLeader(Epoch(5)));
-    assert_eq!(out[0], ZabOut::Activated { epoch: Epoch(5) });
+    assert_eq!(out[..3], [deliver(z(1, 1)), deliver(z(1, 2)), ZabOut::Activated { epoch: Epoch(5) }]);
     assert_eq!(kinds(&out, 1), [PacketType::UpToDate]);
 }
 
@@ -465,7 +469,7 @@ fn a_learner_promises_in_the_order_of_its_disk() {
     b.hear(FromLeader::Diff { zxid: z(1, 3) });
     assert_eq!(b.propose(z(1, 3)), [], "not logged before its commit");
     let appended = ZabOut::Append { zxid: z(1, 3), body: body(z(1, 3)) };
-    assert_eq!(b.commit(z(1, 3))[0], appended);
+    assert_eq!(b.commit(z(1, 3)), [appended]);
     b.propose(z(2, 1));
     let out = b.hear(FromLeader::NewLeader { zxid: z(2, 0), config: None });
     let written = ZabOut::WriteEpoch { file: EpochFile::Current, epoch: Epoch(2) };
@@ -474,7 +478,11 @@ fn a_learner_promises_in_the_order_of_its_disk() {
     let out = b.hear(FromLeader::UpToDate);
     let appended = ZabOut::Append { zxid: z(2, 1), body: body(z(2, 1)) };
     let parked = ZabOut::Park(Vouch::Ack(z(2, 1)));
-    assert_eq!(out, [ack(z(2, 0)), appended, parked, ZabOut::Activated { epoch: Epoch(2) }]);
+    // Only now is it certain that a quorum holds the history.
+    let history = [deliver(z(1, 1)), deliver(z(1, 2)), deliver(z(1, 3))];
+    assert_eq!(out[0], ack(z(2, 0)));
+    assert_eq!(out[1..4], history);
+    assert_eq!(out[4..], [appended, parked, ZabOut::Activated { epoch: Epoch(2) }]);
     assert_eq!(b.durable(Vouch::Ack(z(2, 1))), [ack(z(2, 1))]);
     assert_eq!(b.commit(z(2, 1)).len(), 1);
 }
@@ -510,7 +518,7 @@ fn the_same_epoch_again_is_not_to_be_counted() {
 
 #[test]
 fn what_cannot_be_cut_is_replaced() {
-    // Nothing on disk is older than its snapshot of 1|5.
+    // The tree holds everything up to 1|5.
     let mut b = Bench::learner(LearnerType::Participant, 6, z(1, 5));
     b.durable(Vouch::AckEpoch(Epoch(2)));
     assert_eq!(lost(&b.hear(FromLeader::Trunc { zxid: z(1, 4) })), Some(Lost::CannotTruncate(z(1, 4))));

@@ -78,16 +78,18 @@ impl Image {
         let snapshot = self.newest().0;
         self.log.last().map_or(snapshot, |(z, _)| (*z).max(snapshot))
     }
-    fn newest(&self) -> &(Zxid, Rc<List>) {
+    pub(super) fn newest(&self) -> &(Zxid, Rc<List>) {
         self.snapshots.last().expect("there is always one")
     }
-    pub(super) fn floor(&self) -> Zxid {
-        self.snapshots[0].0
+    /// Entries that recovery may hold back: those above the newest snapshot.
+    pub(super) fn log_len(&self) -> u64 {
+        self.log.iter().filter(|(z, _)| *z > self.newest().0).count() as u64
     }
-    /// The log above a snapshot: of the oldest one, or of the newest.
-    pub(super) fn tail(&self, long: bool) -> (Zxid, List) {
-        let base = if long { self.floor() } else { self.newest().0 };
-        (base, self.log.iter().filter(|(z, _)| *z > base).copied().collect())
+    /// Everything, the last `held_back` entries apart.
+    pub(super) fn split(&self, held_back: usize) -> (List, List) {
+        let mut tree = self.full();
+        let tail = tree.split_off(tree.len() - held_back);
+        (tree, tail)
     }
     /// Everything.
     pub(super) fn full(&self) -> List {

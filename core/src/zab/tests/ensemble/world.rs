@@ -343,7 +343,7 @@ impl World {
             ZabOut::WriteEpoch { file, epoch } => self.ask(n, Op::Epoch(file, epoch)),
             ZabOut::Truncate { to } => {
                 self.ask(n, Op::Truncate(to));
-                self.nodes[n].tree.retain(|(z, _)| *z <= to);
+                assert!(self.nodes[n].tree.last().is_none_or(|(z, _)| *z <= to), "the tree holds more");
                 self.tally.add("truncated");
             }
             ZabOut::Install { zxid } => {
@@ -498,14 +498,15 @@ impl World {
     }
 
     fn start(&mut self, n: usize) {
-        let long = self.rng.below(2) == 0;
+        let held_back = self.rng.below(1 + self.nodes[n].disk.cache.log_len()) as usize;
         let node = &mut self.nodes[n];
         let image = &node.disk.cache;
-        let (base, tail) = image.tail(long);
+        let (tree, tail) = image.split(held_back);
         let entries = tail.into_iter().map(|(z, b)| (z, body(b)));
         let limits = self.plan.window;
-        let history = History::recovered(image.accepted, image.current, base, entries, image.floor(), limits);
-        node.tree = image.full();
+        let base = tree.last().map_or(Zxid::ZERO, |(z, _)| *z).max(image.newest().0);
+        let history = History::recovered(image.accepted, image.current, base, entries, limits);
+        node.tree = tree;
         node.history = Some(history);
         node.life += 1;
         self.look(n);

@@ -180,12 +180,6 @@ impl World {
         let name = history.delivered();
         let list = Rc::new(node.tree.clone());
         node.disk.ask(Op::Snapshot(name, list, purge));
-        let floor = node.disk.cache.floor();
-        match &mut node.role {
-            Role::Leading(l) => l.set_floor(floor),
-            Role::Learning(l, _) => l.set_floor(floor),
-            Role::Down | Role::Looking => {}
-        }
         self.tally.add("snapshots");
     }
 }
