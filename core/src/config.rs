@@ -93,6 +93,8 @@ pub struct ElectionTimes {
     pub finalize_wait_ms: u64,
     /// zookeeper.cnxTimeout.
     pub dial_timeout_ms: u64,
+    /// zookeeper.quorumCnxnTimeoutMs: how long a connection may stay without its first message; `None`: syncLimit ticks.
+    pub handshake_timeout_ms: Option<u64>,
     /// zookeeper.observer.election.DelayMs: the longest wait of an observer before it looks for a leader.
     pub observer_delay_ms: u64,
 }
@@ -105,6 +107,7 @@ impl Default for ElectionTimes {
             max_notification_ms: 60_000,
             finalize_wait_ms: 200,
             dial_timeout_ms: 5000,
+            handshake_timeout_ms: None,
             observer_delay_ms: 200,
         }
     }

@@ -275,7 +275,15 @@ impl QuorumVerifier {
     /// Reads a configuration. Of several lines with one key the last one counts, as in Java.
     pub fn parse(text: &str, rules: ConfigRules) -> Result<QuorumVerifier, BadConfig> {
         let entries = properties::parse(text).map_err(|e| BadConfig::Escape { line: e.line })?;
-        let entries: BTreeMap<String, String> = entries.into_iter().map(|e| (e.key, e.value)).collect();
+        QuorumVerifier::from_entries(entries.into_iter().map(|e| (e.key, e.value)), rules)
+    }
+
+    /// The same from keys and values that were read elsewhere.
+    pub fn from_entries(
+        entries: impl IntoIterator<Item = (String, String)>,
+        rules: ConfigRules,
+    ) -> Result<QuorumVerifier, BadConfig> {
+        let entries: BTreeMap<String, String> = entries.into_iter().collect();
         let mut lines = Lines::default();
         for (key, value) in &entries {
             lines.take(key, value, rules)?;
