@@ -3,6 +3,9 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use zebu_core::addr::Addr;
+use zebu_core::id::ServerId;
+use zebu_core::quorum::BadConfig;
 
 /// Why a zoo.cfg is refused. The process ends with code 2, as Java's does.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,14 +46,30 @@ pub enum ConfigError {
         /// What to add.
         hint: &'static str,
     },
-    /// The file describes an ensemble.
-    Ensemble {
+    /// The lines of the members are no configuration.
+    Members {
         /// In which file.
         file: PathBuf,
-        /// On which line.
-        line: usize,
-        /// The key that says so.
-        key: String,
+        /// On which line, if one is to blame.
+        line: Option<usize>,
+        /// What is wrong.
+        cause: BadConfig,
+    },
+    /// The client address in this server's own line.
+    ClientAddr {
+        /// In which file.
+        file: PathBuf,
+        /// The address.
+        addr: Addr,
+    },
+    /// Which of the members this server is cannot be told.
+    MyId {
+        /// The file that says it.
+        file: PathBuf,
+        /// What is wrong with it.
+        fault: MyIdFault,
+        /// Ids that the configuration lists.
+        listed: Vec<ServerId>,
     },
     /// The file asks for a protection that Zebu does not have yet.
     Protection {
@@ -80,15 +99,27 @@ impl fmt::Display for ConfigError {
             ConfigError::Missing { file, key, hint } => {
                 write!(f, "{}: {key} is missing: {hint}", file.display())
             }
-            ConfigError::Ensemble { file, line, key } => write!(
+            ConfigError::Members { file, line: Some(line), cause } => {
+                write!(f, "{}, line {line}: {cause}", file.display())
+            }
+            ConfigError::Members { file, line: None, cause } => write!(f, "{}: {cause}", file.display()),
+            ConfigError::ClientAddr { file, addr } => write!(
                 f,
-                "{}, line {line}: {key} makes this server part of an ensemble, which this version does not support yet: \
-                 run one standalone server, with at most one server.N line",
+                "{}: the client address {addr} of this server's line is none that this machine resolves",
                 file.display()
             ),
+            ConfigError::MyId { file, fault, listed } => {
+                let ids: Vec<String> = listed.iter().map(ServerId::to_string).collect();
+                write!(
+                    f,
+                    "{} {fault}: write this server's number into it, the N of its server.N line ({})",
+                    file.display(),
+                    ids.join(", ")
+                )
+            }
             ConfigError::Protection { file, line, key } => write!(
                 f,
-                "{}, line {line}: {key} cannot be enforced by this version; remove the line only if every client may \
+                "{}, line {line}: {key} cannot be enforced by this version; remove the line only if everyone may \
                  come in without it",
                 file.display()
             ),
@@ -96,6 +127,35 @@ impl fmt::Display for ConfigError {
     }
 }
 impl std::error::Error for ConfigError {}
+
+/// What is wrong with the file `myid`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum MyIdFault {
+    /// There is none.
+    Missing,
+    /// It cannot be read: the operating system's words.
+    Unreadable(String),
+    /// Its first line, cut short, is no number.
+    NoNumber(String),
+    /// No member has this number.
+    NotListed(ServerId),
+    /// extendedTypesEnabled leaves no session ids to this number.
+    TooLarge(ServerId),
+}
+
+impl fmt::Display for MyIdFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MyIdFault::Missing => write!(f, "is missing"),
+            MyIdFault::Unreadable(cause) => write!(f, "cannot be read ({cause})"),
+            MyIdFault::NoNumber(text) => write!(f, "holds '{text}', which is no number"),
+            MyIdFault::NotListed(sid) => write!(f, "holds {sid}, which is no server of the configuration"),
+            MyIdFault::TooLarge(sid) => {
+                write!(f, "holds {sid}, but with extendedTypesEnabled the largest number is 254")
+            }
+        }
+    }
+}
 
 /// Something in a zoo.cfg that the user should know of. The server starts all the same.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -131,6 +191,20 @@ pub enum WarningKind {
     AlwaysSyncs,
     /// Java reads it from its command line only; Zebu does as the line says.
     HonouredHere,
+    /// A `server.N` line, and no other voter.
+    OnlyOneServer,
+    /// An ensemble that stands still without any one of its voters.
+    NoFailureTolerated {
+        /// How many there are.
+        voters: usize,
+    },
+    /// One voter fewer would tolerate as many failures.
+    EvenServers {
+        /// How many there are.
+        voters: usize,
+    },
+    /// peerType is not what the `server.N` line says.
+    PeerType,
 }
 
 impl fmt::Display for Warning {
@@ -156,6 +230,27 @@ impl fmt::Display for Warning {
                 f,
                 "line {line}: '{key}' is honoured; a Java server would ignore it in this file and wants it on its command line"
             ),
+            WarningKind::OnlyOneServer => {
+                write!(
+                    f,
+                    "line {line}: '{key}' names the only server: it runs standalone, not as an ensemble"
+                )
+            }
+            WarningKind::NoFailureTolerated { voters } => write!(
+                f,
+                "line {line}: with {voters} voting servers no failure of a server is tolerated; at least 3 are needed for that"
+            ),
+            WarningKind::EvenServers { voters } => write!(
+                f,
+                "line {line}: {voters} voting servers tolerate no more failures than {} would; consider an odd number",
+                voters - 1
+            ),
+            WarningKind::PeerType => {
+                write!(
+                    f,
+                    "line {line}: '{key}' is not what this server's line in the list says; the list counts"
+                )
+            }
         }
     }
 }

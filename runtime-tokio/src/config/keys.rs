@@ -4,8 +4,7 @@
 /// What becomes of a key of ZooKeeper's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Fate {
-    /// It tunes parts that Zebu does not have (thread pools, caches), or a standalone server has no use for it: nobody
-    /// misses anything.
+    /// It tunes parts that Zebu does not have (thread pools, caches): nobody misses anything.
     NoEffect,
     /// A feature that is still missing: the user is told.
     NotYet,
@@ -29,23 +28,10 @@ pub(super) fn fate(key: &str) -> Option<Fate> {
 const PROTECTIONS: [&str; 2] = ["enforce.auth.enabled", "sessionRequireClientSASLAuth"];
 
 /// Sorted by what they belong to.
-const NO_EFFECT: [&str; 62] = [
+const NO_EFFECT: [&str; 46] = [
     // ensembles
-    "initLimit",
-    "syncLimit",
     "connectToLearnerMasterLimit",
-    "electionAlg",
-    "quorumListenOnAllIPs",
     "syncEnabled",
-    "peerType",
-    "observerMasterPort",
-    "standaloneEnabled",
-    "leaderServes",
-    "cnxTimeout",
-    "quorumCnxnTimeoutMs",
-    "electionPortBindRetry",
-    "fastleader.minNotificationInterval",
-    "fastleader.maxNotificationInterval",
     "leader.maxTimeToWaitForEpoch",
     "leader.maxConcurrentSnapSyncs",
     "leader.maxConcurrentDiffSyncs",
@@ -57,7 +43,6 @@ const NO_EFFECT: [&str; 62] = [
     "leader.nodelay",
     "follower.nodelay",
     "observer.reconnectDelayMs",
-    "observer.election.DelayMs",
     "observerMaster.sizeLimit",
     "forceSnapshotSync",
     "follower.skipLearnerRequestToNextProcessor",
@@ -65,7 +50,6 @@ const NO_EFFECT: [&str; 62] = [
     "messageTracker.Enabled",
     "messageTracker.BufferSize",
     "tcpKeepAlive",
-    "commitLogCount",
     "snapshotSizeFactor",
     "quorum.cnxn.threads.size",
     // threads, buffers and caches of the Java server
@@ -92,19 +76,19 @@ const NO_EFFECT: [&str; 62] = [
     "fips-mode",
     "client.portUnification",
     "client.certReload",
-    "sslQuorum",
     "sslQuorumReloadCertFiles",
     "portUnification",
 ];
 
-const NO_EFFECT_PREFIXES: [&str; 5] = ["nio.", "netty.", "commitProcessor.", "jvm.pause.", "readonlymode."];
+const NO_EFFECT_PREFIXES: [&str; 6] =
+    ["nio.", "netty.", "commitProcessor.", "jvm.pause.", "readonlymode.", "multiAddress."];
 
 const NOT_YET: [&str; 17] = [
     "secureClientPort",
     "secureClientPortAddress",
     "localSessionsEnabled",
     "localSessionsUpgradingEnabled",
-    "reconfigEnabled",
+    "observerMasterPort",
     "oraclePath",
     "jaasConfig",
     "java.security.auth.login.config",
@@ -119,7 +103,7 @@ const NOT_YET: [&str; 17] = [
     "clientTcpKeepAlive",
 ];
 
-const NOT_YET_PREFIXES: [&str; 18] = [
+const NOT_YET_PREFIXES: [&str; 17] = [
     "admin.",
     "metricsProvider.",
     "audit.",
@@ -130,7 +114,6 @@ const NOT_YET_PREFIXES: [&str; 18] = [
     "quorum.auth.",
     "authProvider.",
     "superUser",
-    "multiAddress.",
     "pathStats.",
     "request_throttle_",
     "throttled_op_wait_time",
@@ -146,7 +129,7 @@ mod tests {
 
     #[test]
     fn fates() {
-        assert_eq!(fate("initLimit"), Some(Fate::NoEffect));
+        assert_eq!(fate("connectToLearnerMasterLimit"), Some(Fate::NoEffect));
         assert_eq!(fate("nio.numWorkerThreads"), Some(Fate::NoEffect));
         assert_eq!(fate("admin.serverPort"), Some(Fate::NotYet));
         assert_eq!(fate("ssl.keyStore.location"), Some(Fate::NotYet));

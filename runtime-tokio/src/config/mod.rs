@@ -1,15 +1,18 @@
 //! zoo.cfg: a file in ZooKeeper's syntax becomes settings, warnings, or one typed error that says what to do. Knows no
-//! sockets and opens nothing but the file itself. Answers to `QuorumPeerConfig` and `ServerConfig`.
+//! sockets and opens nothing but the file itself and those that [`ensemble`] names. Answers to `QuorumPeerConfig` and `ServerConfig`.
 
+mod ensemble;
 mod error;
 mod keys;
 
-pub use error::{ConfigError, Warning, WarningKind};
+pub use error::{ConfigError, MyIdFault, Warning, WarningKind};
 
+use ensemble::{Membership, Part};
 use keys::Fate;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use zebu_core::addr::Addr;
 use zebu_core::config::{Config, FourLetterWords};
 use zebu_core::properties::{self, Entry};
 
@@ -28,6 +31,10 @@ pub struct ServerConfig {
     pub listen_backlog: i32,
     /// datadir.autocreate: make missing folders.
     pub autocreate: bool,
+    /// quorumListenOnAllIPs: a member listens for the others on every interface, not only at the address of its line.
+    pub quorum_listen_on_all_ips: bool,
+    /// electionPortBindRetry: how often a taken election port is tried again; 0: for ever.
+    pub election_port_bind_retry: u32,
     /// Write all that the server is told to this file, for `zebu-sim replay`.
     pub record: Option<PathBuf>,
 }
@@ -43,6 +50,8 @@ impl ServerConfig {
             client_addr,
             listen_backlog: -1,
             autocreate: true,
+            quorum_listen_on_all_ips: false,
+            election_port_bind_retry: 3,
             record: None,
         }
     }
@@ -62,7 +71,7 @@ impl ServerConfig {
         ServerConfig::parse(file, &bytes)
     }
 
-    /// Reads the content of a zoo.cfg; `file` is for messages only.
+    /// Reads the content of a zoo.cfg; `file` is for messages, and says where the others lie.
     pub fn parse(file: &Path, bytes: &[u8]) -> Result<(ServerConfig, Vec<Warning>), ConfigError> {
         let entries = properties::parse(&properties::decode(bytes))
             .map_err(|e| ConfigError::BadEscape { file: file.to_owned(), line: e.line })?;
@@ -149,13 +158,13 @@ struct Draft {
     max_session_timeout: Option<i32>,
     data_dir: Option<PathBuf>,
     data_log_dir: Option<PathBuf>,
-    client_port: Option<u16>,
+    client_port: Option<(Entry, u16)>,
     client_port_address: Option<Entry>,
     listen_backlog: i32,
     autocreate: bool,
     read_only_mode: bool,
     admin_server_off: bool,
-    servers: Vec<Entry>,
+    membership: Membership,
 }
 
 impl Default for Draft {
@@ -173,7 +182,7 @@ impl Default for Draft {
             autocreate: true,
             read_only_mode: false,
             admin_server_off: false,
-            servers: Vec::new(),
+            membership: Membership::default(),
         }
     }
 }
@@ -186,7 +195,10 @@ impl Draft {
     fn take(&mut self, r: &mut Reader<'_>, e: &Entry) -> Result<(), ConfigError> {
         // Keys that ZooKeeper turns into system properties may be written with the prefix of those, too.
         let key = e.key.strip_prefix("zookeeper.").unwrap_or(&e.key);
-        if self.take_server_key(r, key, e)? || self.take_core_key(r, key, e)? {
+        if self.take_server_key(r, key, e)?
+            || self.take_core_key(r, key, e)?
+            || self.membership.take(r, key, e)?
+        {
             return Ok(());
         }
         match keys::fate(key) {
@@ -211,7 +223,7 @@ impl Draft {
         match key {
             "dataDir" => self.data_dir = Some(r.folder(e)?),
             "dataLogDir" => self.data_log_dir = Some(r.folder(e)?),
-            "clientPort" => self.client_port = Some(r.number(e, 0, 65_535)?),
+            "clientPort" => self.client_port = Some((e.clone(), r.number(e, 0, 65_535)?)),
             "clientPortAddress" => self.client_port_address = Some(e.clone()),
             "clientPortListenBacklog" => self.listen_backlog = r.number(e, -1, INT_MAX)?,
             "datadir.autocreate" => self.autocreate = r.boolean(e)?,
@@ -242,18 +254,6 @@ impl Draft {
             "DigestAuthenticationProvider.digestAlg" => {
                 if e.value != "SHA1" {
                     return Err(r.invalid(e, "only SHA1 is supported so far: remove the line"));
-                }
-            }
-            "dynamicConfigFile" => {
-                return Err(ConfigError::Ensemble {
-                    file: r.file.to_owned(),
-                    line: e.line,
-                    key: e.key.clone(),
-                });
-            }
-            _ if ["server.", "group.", "weight."].iter().any(|p| key.starts_with(p)) => {
-                if key.starts_with("server.") {
-                    self.servers.push(e.clone());
                 }
             }
             _ => return Ok(false),
@@ -306,23 +306,32 @@ impl Draft {
 
     fn finish(mut self, r: &mut Reader<'_>) -> Result<ServerConfig, ConfigError> {
         self.session_timeouts(r)?;
-        if let [_, second, ..] = self.servers.as_slice() {
-            let (file, line) = (r.file.to_owned(), second.line);
-            return Err(ConfigError::Ensemble { file, line, key: second.key.clone() });
-        }
         if self.read_only_mode {
             enable_word(&mut self.core.four_letter_words, "isro");
         }
         let missing = |key, hint| ConfigError::Missing { file: r.file.to_owned(), key, hint };
-        let client_addr = match self.client_port {
-            Some(port) => SocketAddr::new(self.client_ip(r)?, port),
-            None => self
-                .addr_of_server_line(r)?
-                .ok_or_else(|| missing("clientPort", "add a line such as clientPort=2181"))?,
+        let no_data_dir = missing("dataDir", "add a line such as dataDir=/var/lib/zookeeper");
+        let no_client_port = missing("clientPort", "add a line such as clientPort=2181");
+        let data_dir = self.data_dir.take().ok_or(no_data_dir)?;
+        let membership = std::mem::take(&mut self.membership);
+        let (listen_on_all, bind_retry) = (membership.listen_on_all, membership.bind_retry);
+        let own_line = match membership.finish(r, &data_dir, self.core.extended_types)? {
+            // A standalone server need not know that the line is its own.
+            Part::Standalone(line) => line.filter(|_| self.client_port.is_none()),
+            Part::Member(me, config) => {
+                self.core.server_id = me;
+                let own_line = config.members.member(me).cloned();
+                self.core.ensemble = Some(*config);
+                own_line
+            }
         };
-        let data_dir = self
-            .data_dir
-            .ok_or_else(|| missing("dataDir", "add a line such as dataDir=/var/lib/zookeeper"))?;
+        let client_addr = match own_line.and_then(|line| line.client) {
+            Some(addr) => self.client_addr_of_line(r, &addr)?,
+            None => match &self.client_port {
+                Some((_, port)) => SocketAddr::new(self.client_ip(r)?, *port),
+                None => return Err(no_client_port),
+            },
+        };
         Ok(ServerConfig {
             core: self.core,
             data_log_dir: self.data_log_dir.unwrap_or_else(|| data_dir.clone()),
@@ -330,6 +339,8 @@ impl Draft {
             client_addr,
             listen_backlog: self.listen_backlog,
             autocreate: self.autocreate,
+            quorum_listen_on_all_ips: listen_on_all,
+            election_port_bind_retry: bind_retry,
             record: None,
         })
     }
@@ -359,35 +370,32 @@ impl Draft {
         }
     }
 
-    /// The part behind `;` of the only `server.N` line: how the container images write the client port.
-    fn addr_of_server_line(&self, r: &Reader<'_>) -> Result<Option<SocketAddr>, ConfigError> {
-        let Some(entry) = self.servers.first() else { return Ok(None) };
-        let Some((_, client)) = entry.value.split_once(';') else { return Ok(None) };
-        let (host, port) = match client.rsplit_once(':') {
-            Some((host, port)) => (Some(host.trim_start_matches('[').trim_end_matches(']')), port),
-            None => (None, client),
+    /// The part behind `;` of this server's line. clientPort may say the same, or the same port of every address.
+    fn client_addr_of_line(&self, r: &Reader<'_>, addr: &Addr) -> Result<SocketAddr, ConfigError> {
+        let ip = match addr.is_wildcard() {
+            true => Some(Ipv6Addr::UNSPECIFIED.into()),
+            false => lookup(&addr.host),
         };
-        let port = port
-            .trim()
-            .parse::<u16>()
-            .map_err(|_| r.invalid(entry, "behind the semicolon give [host:]port, such as 2181"))?;
-        let ip = match host {
-            Some(host) => resolve(r, entry, host)?,
-            None => Ipv6Addr::UNSPECIFIED.into(),
-        };
-        Ok(Some(SocketAddr::new(ip, port)))
+        let ip = ip.ok_or_else(|| ConfigError::ClientAddr { file: r.file.to_owned(), addr: addr.clone() })?;
+        if let Some((entry, port)) = self.client_port.as_ref().filter(|(_, port)| *port != 0) {
+            let said = self.client_ip(r)?;
+            if *port != addr.port || !(said.is_unspecified() || said == ip) {
+                let want = format!("the line of this server says {addr}; remove one of the two");
+                return Err(r.invalid(entry, want));
+            }
+        }
+        Ok(SocketAddr::new(ip, addr.port))
     }
 }
 
 /// A host name becomes its first address.
+fn lookup(host: &str) -> Option<IpAddr> {
+    let mut found = (host.trim(), 0).to_socket_addrs().ok()?;
+    found.next().map(|addr| addr.ip())
+}
+
 fn resolve(r: &Reader<'_>, entry: &Entry, host: &str) -> Result<IpAddr, ConfigError> {
-    let found = (host.trim(), 0).to_socket_addrs();
-    match found.map(|mut all| all.next()) {
-        Ok(Some(addr)) => Ok(addr.ip()),
-        Ok(None) | Err(_) => {
-            Err(r.invalid(entry, "give an address or a host name that this machine resolves"))
-        }
-    }
+    lookup(host).ok_or_else(|| r.invalid(entry, "give an address or a host name that this machine resolves"))
 }
 
 /// 0 and below: no limit.

@@ -1,5 +1,8 @@
 //! Configuration files: what is read, what warns, what is refused.
 use super::*;
+use zebu_core::config::{ElectionTimes, EnsembleConfig};
+use zebu_core::id::ServerId;
+use zebu_core::quorum::{ConfigRules, QuorumVerifier};
 
 fn parse(text: &str) -> Result<(ServerConfig, Vec<Warning>), ConfigError> {
     ServerConfig::parse(Path::new("zoo.cfg"), text.as_bytes())
@@ -134,14 +137,6 @@ fn errors_have_file_line_value_and_remedy() {
         assert_eq!(refused(lines), want);
     }
     assert!(
-        refused("server.1=a:1:2\nserver.2=b:1:2")
-            .starts_with("zoo.cfg, line 4: server.2 makes this server part")
-    );
-    assert!(
-        refused("dynamicConfigFile=/x")
-            .starts_with("zoo.cfg, line 3: dynamicConfigFile makes this server part")
-    );
-    assert!(
         refused("enforce.auth.enabled=true")
             .starts_with("zoo.cfg, line 3: enforce.auth.enabled cannot be enforced")
     );
@@ -161,6 +156,182 @@ fn the_only_server_line_may_give_the_client_port() {
     assert_eq!(addr("localhost:2888:3888;2181").unwrap(), "[::]:2181");
     assert_eq!(addr("localhost:2888:3888:participant;127.0.0.1:2182").unwrap(), "127.0.0.1:2182");
     assert_eq!(addr("localhost:2888:3888;[::1]:2182").unwrap(), "[::1]:2182");
-    assert!(addr("localhost:2888:3888;x").unwrap_err().to_string().contains("line 2: server.1=localhost"));
+    assert_eq!(
+        addr("localhost:2888:3888;x").unwrap_err().to_string(),
+        "zoo.cfg, line 2: server.1: a port is a number up to 65535"
+    );
+    let both = parse("dataDir=/d\nclientPort=1\nserver.1=localhost:2888:3888;2").unwrap().0;
+    assert_eq!(both.client_addr.port(), 1);
     assert!(matches!(addr("localhost:2888:3888"), Err(ConfigError::Missing { key: "clientPort", .. })));
+}
+
+/// Parses `lines` as a zoo.cfg in a folder of its own with its data; `D` in them stands for that folder.
+struct Folder(tempfile::TempDir);
+impl Folder {
+    fn new(myid: &str) -> Folder {
+        let folder = Folder(tempfile::tempdir().unwrap());
+        folder.write("myid", myid);
+        folder
+    }
+    fn path(&self) -> String {
+        self.0.path().display().to_string()
+    }
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.0.path().join(name), text).unwrap();
+    }
+    fn load(&self, lines: &str) -> Result<(ServerConfig, Vec<String>), String> {
+        let lines = lines.replace("D/", &format!("{}/", self.path()));
+        self.write("zoo.cfg", &format!("dataDir={}\ninitLimit=10\nsyncLimit=5\n{lines}", self.path()));
+        let loaded = ServerConfig::load(&self.0.path().join("zoo.cfg"));
+        let shorten = |text: String| text.replace(&self.path(), "D");
+        loaded
+            .map(|(config, warnings)| (config, warnings.iter().map(Warning::to_string).collect()))
+            .map_err(|e| shorten(e.to_string()))
+    }
+}
+const THREE: &str = "server.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2\n";
+
+#[test]
+fn three_lines_and_myid_make_a_member() {
+    let folder = Folder::new(" 2 \nmore");
+    let (config, warnings) = folder.load(&format!("clientPort=2181\n{THREE}")).unwrap();
+    assert_eq!(warnings, Vec::<String>::new());
+    assert_eq!(config.core.server_id, ServerId(2));
+    let got = config.core.ensemble.unwrap();
+    let members = QuorumVerifier::parse(THREE, ConfigRules::default()).unwrap();
+    assert_eq!(got, EnsembleConfig::new(members));
+    assert!(!config.quorum_listen_on_all_ips);
+}
+
+#[test]
+fn every_key_of_an_ensemble_lands_where_it_belongs() {
+    let folder = Folder::new("4");
+    let lines = "clientPortAddress=127.0.0.1\ntickTime=100\ninitLimit=7\nsyncLimit=6\npeerType=observer\nelectionAlg=3\n\
+        standaloneEnabled=false\nreconfigEnabled=true\nmultiAddress.enabled=true\nquorumListenOnAllIPs=true\n\
+        cnxTimeout=11\nquorumCnxnTimeoutMs=12\nzookeeper.fastleader.minNotificationInterval=13\n\
+        fastleader.maxNotificationInterval=14\nobserver.election.DelayMs=15\nzookeeper.commitLogCount=900\n\
+        electionPortBindRetry=0\nleaderServes=yes\nclientPort=9\n\
+        server.1=a:1:2|b:1:2\nserver.2=[::1]:1:2:participant\nserver.3=c:1:2\nserver.4=d:1:2:observer;127.0.0.1:9\n\
+        group.1=1:2:3\nweight.1=2\nversion=1f";
+    let (config, warnings) = folder.load(lines).unwrap();
+    assert_eq!(
+        warnings,
+        [
+            "line 6: 'initLimit' was already set on line 2; this line counts",
+            "line 7: 'syncLimit' was already set on line 3; this line counts",
+            "line 12: 'multiAddress.enabled' is honoured; a Java server would ignore it in this file and wants it on its command line"
+        ]
+    );
+    assert!(config.quorum_listen_on_all_ips);
+    assert_eq!(config.election_port_bind_retry, 0);
+    assert_eq!(config.client_addr, "127.0.0.1:9".parse().unwrap());
+    let rules = ConfigRules { standalone_enabled: false, multi_address: true };
+    let text = "server.1=a:1:2|b:1:2\nserver.2=[::1]:1:2\nserver.3=c:1:2\nserver.4=d:1:2:observer;127.0.0.1:9\n\
+        group.1=1:2:3\nweight.1=2\nversion=1f";
+    let want = EnsembleConfig {
+        init_limit: 7,
+        sync_limit: 6,
+        reconfig_enabled: true,
+        rules,
+        commit_log_count: 900,
+        election: ElectionTimes {
+            dial_timeout_ms: 11,
+            handshake_timeout_ms: Some(12),
+            min_notification_ms: 13,
+            max_notification_ms: 14,
+            observer_delay_ms: 15,
+            ..ElectionTimes::default()
+        },
+        ..EnsembleConfig::new(QuorumVerifier::parse(text, rules).unwrap())
+    };
+    assert_eq!(config.core.ensemble, Some(want));
+}
+
+#[test]
+fn sizes_of_ensembles() {
+    let folder = Folder::new("1");
+    let warnings = |lines: &str| folder.load(&format!("clientPort=2181\n{lines}")).unwrap();
+    let (alone, warned) = warnings("server.1=a:1:2");
+    assert_eq!(alone.core.ensemble, None);
+    assert_eq!(warned, ["line 5: 'server.1' names the only server: it runs standalone, not as an ensemble"]);
+    let (of_one, warned) = warnings("standaloneEnabled=false\nserver.1=a:1:2");
+    assert_eq!(of_one.core.ensemble.unwrap().members.voters().count(), 1);
+    assert!(warned[0].contains("with 1 voting servers no failure"), "{warned:?}");
+    let (_, warned) = warnings("server.1=a:1:2\nserver.2=b:1:2");
+    assert!(warned[0].starts_with("line 6: with 2 voting servers no failure"), "{warned:?}");
+    let (_, warned) = warnings(&format!("{THREE}server.4=d:1:2\npeerType=observer"));
+    assert_eq!(
+        warned,
+        [
+            "line 8: 4 voting servers tolerate no more failures than 3 would; consider an odd number",
+            "line 9: 'peerType' is not what this server's line in the list says; the list counts"
+        ]
+    );
+}
+
+#[test]
+fn dynamic_files() {
+    let folder = Folder::new("3");
+    let lines = "clientPort=2181\ndynamicConfigFile=D/zoo.cfg.dynamic.10000000a\n";
+    let unreadable = folder.load(lines).unwrap_err();
+    assert!(unreadable.starts_with("cannot read the configuration file D/zoo.cfg.dynamic"), "{unreadable}");
+    folder.write("zoo.cfg.dynamic.10000000a", THREE);
+    let ensemble = folder.load(lines).unwrap().0.core.ensemble.unwrap();
+    assert_eq!((ensemble.members.version, ensemble.proposed), (0x1_0000_000a, None));
+    folder.write("zoo.cfg.dynamic.next", &format!("{THREE}server.4=d:1:2\nversion=10000000b"));
+    let ensemble = folder.load(lines).unwrap().0.core.ensemble.unwrap();
+    assert_eq!(ensemble.proposed.map(|v| (v.version, v.voters().count())), Some((0x1_0000_000b, 4)));
+    let both = folder.load(&format!("{lines}server.1=a:1:2")).unwrap_err();
+    assert!(both.ends_with("server.1=a:1:2 is not valid: with dynamicConfigFile it must stand in that file"));
+    folder.write("zoo.cfg.dynamic.10000000a", &format!("{THREE}version=1"));
+    assert!(folder.load(lines).unwrap_err().starts_with("D/zoo.cfg.dynamic.10000000a, line 4: version=1"));
+    folder.write("zoo.cfg.dynamic.10000000a", &format!("{THREE}tickTime=1"));
+    assert!(folder.load(lines).unwrap_err().ends_with("line 4: unrecognised parameter: tickTime"));
+}
+
+#[test]
+fn what_a_member_lacks() {
+    let refuse =
+        |folder: &Folder, lines: &str| folder.load(&format!("clientPort=2181\n{lines}")).unwrap_err();
+    let folder = Folder::new("1");
+    for (lines, want) in [
+        ("server.1=a:1:2\nserver.2=b:1", "D/zoo.cfg, line 6: server.2: not of the form"),
+        ("server.1=a:1:2\nserver.2=b:1:2|c:1:2", "D/zoo.cfg, line 6: server.2: several addresses need"),
+        ("server.1=a:1:2\nserver.2=b:1:2:observer", "D/zoo.cfg: observers of a single participant"),
+        ("standaloneEnabled=false", "D/zoo.cfg: server.N is missing: standaloneEnabled=false"),
+        (
+            "server.1=a:1:2;2182\nserver.2=b:1:2",
+            "D/zoo.cfg, line 4: clientPort=2181 is not valid: the line of this server says 0.0.0.0:2182",
+        ),
+        ("electionAlg=0", "D/zoo.cfg, line 5: electionAlg=0 is not valid: only 3"),
+        (
+            "peerType=leader",
+            "D/zoo.cfg, line 5: peerType=leader is not valid: choose participant or observer",
+        ),
+        (&format!("{THREE}initLimit=0"), "D/zoo.cfg: initLimit is missing: an ensemble needs it"),
+        (&format!("{THREE}syncLimit=0"), "D/zoo.cfg: syncLimit is missing: an ensemble needs it"),
+        (&format!("{THREE}group.1=1:2"), "D/zoo.cfg: server 3 is not in a group"),
+        (
+            &format!("{THREE}sslQuorum=true"),
+            "D/zoo.cfg, line 8: sslQuorum cannot be enforced by this version",
+        ),
+    ] {
+        let got = refuse(&folder, lines);
+        assert!(got.starts_with(want), "{lines}: {got}");
+    }
+    let remedy = "write this server's number into it, the N of its server.N line (1, 2, 3)";
+    for (myid, want) in [
+        ("", "D/myid holds '', which is no number"),
+        ("one\n", "D/myid holds 'one', which is no number"),
+        ("4\n", "D/myid holds 4, which is no server of the configuration"),
+    ] {
+        assert_eq!(refuse(&Folder::new(myid), THREE), format!("{want}: {remedy}"));
+    }
+    std::fs::remove_file(folder.0.path().join("myid")).unwrap();
+    assert_eq!(refuse(&folder, THREE), format!("D/myid is missing: {remedy}"));
+    let large = Folder::new("255");
+    let lines = format!("extendedTypesEnabled=true\n{THREE}server.255=d:1:2");
+    assert!(refuse(&large, &lines).contains("the largest number is 254"));
+    // Alone, nothing is missed.
+    assert!(folder.load("clientPort=1\nsslQuorum=true\nserver.1=a:1:2").is_ok());
 }
