@@ -4,11 +4,15 @@
 //! lists beside it and are named by index, and [`History::clear`] keeps all allocations for the next seed. Paths and
 //! requests, and the paths in results and events, are as on the wire (a chroot is in front). It knows neither the world nor the
 //! checkers.
+//!
+//! One server or an ensemble: who is in it stands in the settings. A number of a client's connection names one connection
+//! of the whole run, not of its server only. Every server is told of by its own id; a standalone one by the id in its settings.
 
 use bytes::Bytes;
 use std::net::IpAddr;
 use zebu_core::boundary::{Conn, Event};
-use zebu_core::id::{ServerId, SessionId, Zxid};
+use zebu_core::disk::Recovered;
+use zebu_core::id::{Epoch, ServerId, SessionId, Zxid};
 use zebu_core::proto::{ErrorCode, EventKind, OpCode, Request, Response};
 use zebu_core::time::Time;
 
@@ -105,15 +109,18 @@ pub enum Entry {
         /// False: it may have ended the connection instead, and its sign of life with it.
         sure: bool,
     },
-    /// What recovery would yield if power failed now and every byte not synced were lost. Recorded when it has changed
-    /// since, right before a `Vouched` event or a [`Entry::Return`]; it must not lag behind there.
+    /// What recovery would yield if power failed now and every byte not synced were lost; of a server that is down, what its
+    /// disk holds. Recorded when it has changed since the last one of this server: of a server right before its `Vouched`
+    /// events, and of all right before `Established`, `Activated` and `QuorumAcked` events and before a [`Entry::Return`]. It
+    /// must not lag behind there.
     Image {
         /// Whose disk.
         server: ServerId,
-        /// The last zxid of the recovered history.
-        zxid: Zxid,
+        /// What would be left.
+        image: Image,
     },
-    /// The disk of this server broke its word from here on (a sync that lied, rot): its losses are not the server's fault.
+    /// The disk of this server broke its word from here on (a sync that lied, rot, a replaced disk): its losses are not the
+    /// server's fault.
     DiskLied {
         /// Whose disk.
         server: ServerId,
@@ -136,11 +143,10 @@ pub enum Entry {
     Recovered {
         /// Which.
         server: ServerId,
-        /// The last zxid it recovered; of a server that was never started on a fresh disk, 0.
-        last: Zxid,
-        /// Digest of the recovered tree.
-        digest: u64,
-        /// Where in [`History::bodies`] the log's transactions lie that are above every zxid committed anywhere so far, in order.
+        /// What it found.
+        found: Restored,
+        /// Where in [`History::bodies`] the log's transactions lie that are above every zxid committed anywhere so far, in
+        /// order. Of a standalone server only: a member tells of all that it logs.
         tail: (u32, u32),
     },
     /// Its recovery refused to start.
@@ -168,8 +174,53 @@ pub enum Entry {
         /// How much too fast; negative: too slow.
         ppm: i32,
     },
+    /// From here on until the next of its kind or [`Phase::Healed`], these servers, among them a quorum of voters, are up, well
+    /// and connected to each other both ways, whatever becomes of the others.
+    Whole {
+        /// Index into [`History::sets`].
+        servers: Ref,
+    },
     /// The run entered its next phase.
     Phase(Phase),
+}
+
+/// What a power cut would leave on a server's disk, if it took every byte that was not synced.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Image {
+    /// The last zxid of the history: of the log, or of the snapshot if nothing is logged behind it.
+    pub last: Zxid,
+    /// acceptedEpoch; 0 without the file.
+    pub accepted: Epoch,
+    /// currentEpoch; 0 without the file.
+    pub current: Epoch,
+}
+
+/// What a recovery found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Restored {
+    /// The last zxid of the history; 0 on a fresh disk.
+    pub last: Zxid,
+    /// The zxid up to which the tree holds it: a member's may be behind.
+    pub tree: Zxid,
+    /// Digest of the tree.
+    pub digest: u64,
+    /// acceptedEpoch; 0 without the file.
+    pub accepted: Epoch,
+    /// currentEpoch; 0 without the file.
+    pub current: Epoch,
+}
+
+impl Restored {
+    /// What the core's recovery says.
+    pub fn of(r: &Recovered) -> Restored {
+        Restored {
+            last: r.last_zxid,
+            tree: r.tree.last_zxid(),
+            digest: r.tree.digest(),
+            accepted: Epoch(r.accepted_epoch.unwrap_or(0)),
+            current: Epoch(r.current_epoch.unwrap_or(0)),
+        }
+    }
 }
 
 /// State of a handle, as its program is told.
@@ -209,12 +260,7 @@ pub enum CrashKind {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ShadowOutcome {
     /// It would start.
-    Recovered {
-        /// The last zxid of its history.
-        last: Zxid,
-        /// Digest of its tree.
-        digest: u64,
-    },
+    Recovered(Restored),
     /// It would refuse to start: index into [`History::texts`].
     Refused(Ref),
 }
@@ -258,6 +304,8 @@ pub struct History {
     pub bodies: Vec<Bytes>,
     /// Words for people: causes of refusals.
     pub texts: Vec<String>,
+    /// Sets of servers.
+    pub sets: Vec<Vec<ServerId>>,
 }
 
 impl History {
@@ -270,6 +318,7 @@ impl History {
         self.paths.clear();
         self.bodies.clear();
         self.texts.clear();
+        self.sets.clear();
     }
 
     /// Records what needs no list beside it.
@@ -321,14 +370,20 @@ impl History {
         &mut self,
         at: Time,
         server: ServerId,
-        last: Zxid,
-        digest: u64,
+        found: Restored,
         tail: impl IntoIterator<Item = Bytes>,
     ) {
         let from = self.bodies.len() as u32;
         self.bodies.extend(tail);
         let tail = (from, self.bodies.len() as u32);
-        self.push(at, Entry::Recovered { server, last, digest, tail });
+        self.push(at, Entry::Recovered { server, found, tail });
+    }
+
+    /// Records that these servers are well from here on; see [`Entry::Whole`].
+    pub fn whole(&mut self, at: Time, servers: Vec<ServerId>) {
+        let set = Ref(self.sets.len() as u32);
+        self.sets.push(servers);
+        self.push(at, Entry::Whole { servers: set });
     }
 
     /// Keeps words for people; for [`Entry::Refused`] and [`ShadowOutcome::Refused`].

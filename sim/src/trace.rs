@@ -90,6 +90,7 @@ pub fn entry_text(h: &History, entry: &Entry) -> String {
         | Entry::Taken { .. }
         | Entry::Image { .. }
         | Entry::DiskLied { .. }
+        | Entry::Whole { .. }
         | Entry::Crash { .. }
         | Entry::Restart { .. }
         | Entry::Recovered { .. }

@@ -4,7 +4,7 @@
 use super::model::{Model, Place};
 use super::txn::Head;
 use super::{Cx, Found, Rule};
-use crate::history::{Entry, ShadowOutcome};
+use crate::history::{Entry, Restored, ShadowOutcome};
 use zebu_core::boundary::{Event, Vouch};
 use zebu_core::id::{ServerId, Zxid};
 
@@ -77,13 +77,15 @@ impl Disks {
         self.of(server).applied
     }
 
-    fn holders(&self, zxid: Zxid) -> usize {
-        self.disks.iter().filter(|d| d.lied || d.image >= zxid).count()
+    fn holders(&self, cx: Cx<'_>, zxid: Zxid) -> bool {
+        cx.limits
+            .ensemble
+            .is_quorum(|s| self.disks.iter().any(|d| d.server == s && (d.lied || d.image >= zxid)))
     }
 
     /// A client was shown this zxid.
     pub(super) fn shown(&self, cx: Cx<'_>, zxid: Zxid, found: &mut Found) {
-        if zxid > Zxid::ZERO && self.holders(zxid) < cx.limits.quorum {
+        if zxid > Zxid::ZERO && !self.holders(cx, zxid) {
             found.add(Rule::D1, cx.at, || format!("a client was shown {zxid}, which a power cut would undo"));
         }
     }
@@ -114,7 +116,7 @@ impl Disks {
         if self.void {
             return;
         }
-        let Cx { limits, at, .. } = cx;
+        let at = cx.at;
         match event {
             Event::Vouched(vouch) => self.vouched(cx, model, server, *vouch, found),
             Event::Committed { zxid, .. } => {
@@ -123,9 +125,9 @@ impl Disks {
                 if *zxid <= before {
                     found.add(Rule::Z3, at, || format!("server {server} commits {zxid} after {before}"));
                 }
-                if self.holders(*zxid) < limits.quorum {
+                if !self.holders(cx, *zxid) {
                     found.add(Rule::D1, at, || {
-                        format!("server {server} commits {zxid}, which is on {} disks", self.holders(*zxid))
+                        format!("server {server} commits {zxid}, which no quorum holds")
                     });
                 }
                 committed(cx, model, server, *zxid, Place::Entry(entry), found);
@@ -187,12 +189,12 @@ impl Disks {
     pub(super) fn disk(&mut self, cx: Cx<'_>, model: &Model, entry: &Entry, found: &mut Found) {
         let Cx { h, at, .. } = cx;
         match entry {
-            Entry::Image { server, zxid } => self.of(*server).image = *zxid,
+            Entry::Image { server, image } => self.of(*server).image = image.last,
             Entry::DiskLied { server } => {
                 self.of(*server).lied = true;
                 self.forgiven = true;
             }
-            Entry::Recovered { server, last, digest, tail } => {
+            Entry::Recovered { server, found: Restored { last, digest, .. }, tail } => {
                 let disk = self.of(*server);
                 disk.recovery = Some(Recovery { last: *last, digest: *digest, tail: *tail });
                 let (must, lied) = (disk.vouched.max(disk.committed), disk.lied);
@@ -211,7 +213,7 @@ impl Disks {
                     return;
                 }
                 match outcome {
-                    ShadowOutcome::Recovered { last, digest } => {
+                    ShadowOutcome::Recovered(Restored { last, digest, .. }) => {
                         let must = disk.vouched;
                         let wanted = model.index(*last).map(|i| model.digest(i));
                         if *last < must {

@@ -68,6 +68,7 @@ impl Live {
             | Entry::Taken { .. }
             | Entry::Image { .. }
             | Entry::DiskLied { .. }
+            | Entry::Whole { .. }
             | Entry::Recovered { .. }
             | Entry::Shadow { .. }
             | Entry::Clock { .. } => {}

@@ -15,6 +15,7 @@
 
 mod demand;
 mod durable;
+mod ensemble;
 mod linear;
 mod live;
 mod model;
@@ -27,6 +28,8 @@ mod tests;
 mod txn;
 mod watches;
 pub mod wgl;
+
+pub use ensemble::{Ensemble, Member};
 
 use crate::history::{Entry, History, Phase, SET_WATCHES};
 use model::Model;
@@ -131,10 +134,17 @@ impl fmt::Display for Violation {
 pub struct Limits {
     /// The servers' settings.
     pub config: Config,
-    /// Servers whose disks must hold a transaction before it counts as committed.
-    pub quorum: usize,
+    /// Who votes on what is committed.
+    pub ensemble: Ensemble,
     /// How stale a read may be in real time: 0 for a single server; `None`: not checked.
     pub staleness: Option<Span>,
+    /// How long a session's sign of life may be under way from a learner to its leader: the time to the next ping, and what
+    /// links and pauses of processes of this run may add to it.
+    pub touch_lag: Span,
+    /// So long after the last fault, or after enough servers are well, there is a leader and every server serves.
+    pub leader: Span,
+    /// At most so many epochs begin after the last fault.
+    pub elections: usize,
     /// Clocks of clients run at most so many millionths off.
     pub client_ppm: u32,
     /// How late a session's expiry may be beyond timeout and ticks: pauses of the process, queues, one commit.
@@ -146,17 +156,33 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Bounds for one server with these settings: generous ones; a caller with a measured worst case sets its own.
-    pub fn standalone(config: Config) -> Limits {
+    /// Bounds for servers with these settings: generous ones, for links and processes without long pauses; a caller with a
+    /// measured worst case sets its own.
+    pub fn of(config: Config) -> Limits {
         let longest = Span::from_millis(config.max_session_timeout_ms.max(0) as u64);
+        let ticks = |n: u64| Span::from_millis(n.saturating_mul(config.tick_ms));
+        let slack = Span::from_millis(10_000);
+        let (staleness, touch_lag, leader) = match &config.ensemble {
+            None => (Span::ZERO, Span::ZERO, Span::ZERO),
+            Some(e) => {
+                let (init, sync) = (ticks(e.init_limit).0, ticks(e.sync_limit).0);
+                let votes = Span::from_millis(e.election.max_notification_ms + e.election.finalize_wait_ms).0;
+                // A learner that hears nothing, or a leader without a quorum, stops serving.
+                let stale = Span(sync + ticks(2).0 + slack.0);
+                (stale, Span(sync + ticks(1).0), Span(3 * sync + votes + 4 * init + slack.0))
+            }
+        };
         Limits {
-            config,
-            quorum: 1,
-            staleness: Some(Span::ZERO),
+            ensemble: Ensemble::of(&config),
+            staleness: Some(staleness),
+            touch_lag,
+            leader,
+            elections: 5,
             client_ppm: 100_000,
-            expiry_slack: Span::from_millis(10_000),
-            reply: Span(longest.0 * 2 + Span::from_millis(60_000).0),
-            restart: Span::from_millis(60_000),
+            expiry_slack: slack,
+            reply: Span(longest.0 * 2 + leader.0 + Span::from_millis(60_000).0),
+            restart: Span(leader.0 + Span::from_millis(60_000).0),
+            config,
         }
     }
 }
@@ -295,7 +321,7 @@ impl Checker {
             | Entry::Recovered { .. }
             | Entry::Refused { .. }
             | Entry::Shadow { .. } => self.disks.disk(cx, &self.model, entry, found),
-            Entry::Phase(Phase::Healed | Phase::Probe | Phase::End) => {}
+            Entry::Whole { .. } | Entry::Phase(Phase::Healed | Phase::Probe | Phase::End) => {}
         }
     }
 

@@ -224,7 +224,7 @@ impl World {
     }
 
     fn limits(&self) -> Limits {
-        let mut limits = Limits::standalone(self.plan.config.clone());
+        let mut limits = Limits::of(self.plan.config.clone());
         let held: u64 = self
             .plan
             .faults

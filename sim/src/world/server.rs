@@ -4,7 +4,7 @@ use super::client::server_conn;
 use super::{World, client};
 use crate::clock::Clock;
 use crate::disk::{Disk, Lanes, RunEnd};
-use crate::history::{CrashKind, Entry, SET_WATCHES, ShadowOutcome};
+use crate::history::{CrashKind, Entry, Image, Restored, SET_WATCHES, ShadowOutcome};
 use crate::nemesis::{Moment, News};
 use crate::net::{Near, WireState};
 use crate::outcome::Hit;
@@ -135,7 +135,7 @@ impl World {
         let above = self.committed;
         let tail = if last.0 > above { self.nodes[s].disk.log_bodies(above, last.0) } else { Vec::new() };
         let id = self.server_id(s);
-        self.history.recovered(Time(self.now), id, last, digest, tail);
+        self.history.recovered(Time(self.now), id, Restored::of(recovered), tail);
     }
 
     /// Its machine has power again: connections that died with it are reset when the other side speaks.
@@ -432,7 +432,8 @@ impl World {
         if zxid != node.image {
             node.image = zxid;
             let server = self.plan.config.server_id;
-            self.history.push(Time(self.now), Entry::Image { server, zxid: Zxid(zxid) });
+            let image = Image { last: Zxid(zxid), ..Image::default() };
+            self.history.push(Time(self.now), Entry::Image { server, image });
         }
     }
 
@@ -460,7 +461,7 @@ impl World {
             }
         };
         let outcome = match recover(&disk.view(false), &self.plan.config, 0) {
-            Ok(r) => ShadowOutcome::Recovered { last: r.last_zxid, digest: r.tree.digest() },
+            Ok(r) => ShadowOutcome::Recovered(Restored::of(&r)),
             Err(refusal) => ShadowOutcome::Refused(self.history.text(refusal.to_string())),
         };
         let server = self.server_id(s);
@@ -476,7 +477,7 @@ impl World {
         }
         let digest = server.view().tree.digest();
         let outcome = match recover(&node.disk.view(false), &self.plan.config, 0) {
-            Ok(r) => ShadowOutcome::Recovered { last: r.last_zxid, digest: r.tree.digest() },
+            Ok(r) => ShadowOutcome::Recovered(Restored::of(&r)),
             Err(refusal) => ShadowOutcome::Refused(self.history.text(refusal.to_string())),
         };
         self.hash.word(digest);

@@ -8,11 +8,11 @@ mod searching;
 mod watching;
 
 use super::*;
-use crate::history::{Call, HandleState, Setup, Who};
+use crate::history::{Call, HandleState, Image, Restored, Setup, Who};
 use bytes::Bytes;
 use std::net::IpAddr;
 use zebu_core::boundary::{Conn, Event, RoleName, Vouch};
-use zebu_core::id::{ServerId, SessionId};
+use zebu_core::id::{Epoch, ServerId, SessionId};
 use zebu_core::proto::{
     Acl, CreateKind, CreateMode, CreateOp, CreateRequest, CreateTxn, ErrorCode, EventKind, LoggedTxn,
     OpResult, Request, Response, Txn, TxnHeader,
@@ -51,7 +51,7 @@ impl Toy {
         };
         toy.push(Entry::Clock { server: SERVER, mono: Time(0), ppm: 0 });
         toy.push(Entry::Restart { server: SERVER, incarnation: 0 });
-        toy.h.recovered(toy.now, SERVER, Zxid::ZERO, toy.tree.digest(), []);
+        toy.h.recovered(toy.now, SERVER, restored(Zxid::ZERO, toy.tree.digest()), []);
         toy.event(Event::Vouched(Vouch::Recovered(Zxid::ZERO)));
         toy.event(Event::Became(RoleName::Standalone));
         toy
@@ -115,7 +115,7 @@ impl Toy {
         let (body, applied) = self.log(session, txn);
         let (zxid, digest) = (self.zxid, self.tree.digest());
         if self.image {
-            self.push(Entry::Image { server: SERVER, zxid });
+            self.push(Entry::Image { server: SERVER, image: Image { last: zxid, ..Image::default() } });
         }
         self.event(Event::Vouched(Vouch::OwnAck(zxid)));
         self.event(Event::Committed { zxid, txn: body });
@@ -287,6 +287,11 @@ impl Toy {
     }
 }
 
+/// A recovery whose tree holds all of the history.
+pub(super) fn restored(last: Zxid, digest: u64) -> Restored {
+    Restored { last, tree: last, digest, accepted: Epoch(0), current: Epoch(0) }
+}
+
 fn answer(txn: &Txn, applied: &Applied) -> Response {
     match (txn, applied) {
         (Txn::Create(c), Applied::Stat(stat)) => match c.kind {
@@ -332,8 +337,9 @@ pub(super) fn sync() -> Request {
 }
 
 pub(super) fn limits() -> Limits {
-    let config = Config { tick_ms: 1000, min_session_timeout_ms: 2000, ..Config::default() };
-    Limits { expiry_slack: Span::from_millis(100), ..Limits::standalone(config) }
+    let config =
+        Config { server_id: SERVER, tick_ms: 1000, min_session_timeout_ms: 2000, ..Config::default() };
+    Limits { expiry_slack: Span::from_millis(100), ..Limits::of(config) }
 }
 
 pub(super) fn judge(h: &History) -> Vec<Violation> {

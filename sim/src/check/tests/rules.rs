@@ -396,8 +396,8 @@ fn t1_digests() {
 fn restart(toy: &mut Toy, last: Zxid, digest: u64, tail: &[Bytes]) {
     toy.push(Entry::Crash { server: SERVER, kind: CrashKind::Kill });
     toy.push(Entry::Restart { server: SERVER, incarnation: 1 });
-    toy.h.recovered(toy.now, SERVER, last, digest, tail.iter().cloned());
-    toy.push(Entry::Image { server: SERVER, zxid: last });
+    toy.h.recovered(toy.now, SERVER, restored(last, digest), tail.iter().cloned());
+    toy.push(Entry::Image { server: SERVER, image: Image { last, ..Image::default() } });
     toy.event(Event::Vouched(Vouch::Recovered(last)));
     toy.event(Event::Became(RoleName::Standalone));
 }
@@ -443,7 +443,7 @@ fn d3_t2_shadow_recoveries() {
     let shadow = |behind: i64, wrong: u64| {
         let (mut toy, _) = one();
         let outcome =
-            ShadowOutcome::Recovered { last: Zxid(toy.zxid.0 - behind), digest: toy.tree.digest() ^ wrong };
+            ShadowOutcome::Recovered(restored(Zxid(toy.zxid.0 - behind), toy.tree.digest() ^ wrong));
         toy.push(Entry::Shadow { server: SERVER, kind: CrashKind::Power, outcome });
         toy
     };
