@@ -1,11 +1,17 @@
 //! The core's events as log lines: what an operator wants to see at `info`, all else at `debug` and `trace`.
 
 use tracing::{debug, info, trace, warn};
-use zebu_core::boundary::Event;
+use zebu_core::boundary::{Event, RoleName};
 
 pub(crate) fn log(event: &Event) {
     match event {
-        Event::Became(role) => info!(?role, "serving clients"),
+        Event::Became(role) => match role {
+            RoleName::Standalone => info!("serving clients"),
+            RoleName::Looking => info!("looking for a leader"),
+            RoleName::Leader => info!("leading"),
+            RoleName::Follower => info!("following"),
+            RoleName::Observer => info!("observing"),
+        },
         Event::Proposed { zxid, .. } => trace!(%zxid, "proposed"),
         Event::Logged { zxid, .. } => trace!(%zxid, "logged"),
         Event::Elected { leader, round } => info!(%leader, round, "elected"),

@@ -4,11 +4,12 @@
 use crate::events;
 use crate::record::Recorder;
 use crate::storage::{DiskReport, Storage};
-use crate::transport::{Flushed, Link, Phase, READ_AT_ONCE};
+use crate::transport::{Flushed, Link, Phase, READ_AT_ONCE, connect};
 use foldhash::fast::FixedState;
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::task::Poll;
@@ -16,12 +17,18 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::Notify;
-use tokio::task::spawn_local;
+use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::sleep_until;
-use tracing::{debug, info};
-use zebu_core::boundary::{AdminOrder, Conn, DiskOp, Event, Input, Lane, Output, PeerInfo, Port, Stop};
+use tracing::{debug, info, warn};
+use zebu_core::addr::Addr;
+use zebu_core::boundary::{
+    AdminOrder, Conn, DiskOp, Event, Input, Lane, Output, PeerInfo, Port, RoleName, Stop,
+};
 use zebu_core::server::Server;
 use zebu_core::time::{Millis, Now, Time};
+
+/// Addresses whose failure to answer is remembered. Members are few, but others may name addresses, too.
+const UNREACHABLE_LOGGED: usize = 64;
 
 /// The two clocks of the process.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +70,7 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Waits until clients are served; `Err` if it comes to an end first.
+    /// Waits until a standalone server serves clients; `Err` if it comes to an end first.
     pub(crate) async fn serving(&self) -> Result<(), End> {
         while !self.serving.get() {
             if let Some(end) = self.end.borrow().clone() {
@@ -115,7 +122,12 @@ pub(crate) struct Node {
     recorder: Option<Recorder>,
     storage: Storage,
     links: HashMap<Conn, Rc<Link>, FixedState>,
-    next_conn: u64,
+    /// Accepted so far.
+    accepted: u64,
+    /// Connections that are being dialled, with the task that does it.
+    dials: HashMap<Conn, AbortHandle, FixedState>,
+    /// Where the last dial failed: the log tells of that once.
+    unreachable: BTreeSet<Addr>,
     /// Links with something to write that no task waits for.
     dirty: Vec<Rc<Link>>,
     follow: VecDeque<Follow>,
@@ -146,7 +158,9 @@ impl Node {
                 recorder,
                 storage,
                 links: HashMap::default(),
-                next_conn: 1,
+                accepted: 0,
+                dials: HashMap::default(),
+                unreachable: BTreeSet::new(),
                 dirty: Vec::new(),
                 follow: VecDeque::new(),
                 out: Vec::new(),
@@ -217,7 +231,10 @@ impl Node {
 
     fn perform(&mut self, output: Output) {
         match output {
-            Output::Dial { .. } => unreachable!("a standalone server dials nobody"),
+            Output::Dial { conn, to, port } => {
+                let task = spawn_local(dial(self.me.clone(), conn, to, port));
+                self.dials.insert(conn, task.abort_handle());
+            }
             Output::Send { conn, bytes } => {
                 if let Some(link) = self.links.get(&conn)
                     && link.send(bytes)
@@ -233,6 +250,8 @@ impl Node {
             Output::Close { conn } => {
                 if let Some(link) = self.links.remove(&conn) {
                     link.leave(Phase::Closing);
+                } else if let Some(task) = self.dials.remove(&conn) {
+                    task.abort();
                 }
             }
             Output::Disk { lane, op } => match lane {
@@ -241,7 +260,7 @@ impl Node {
             },
             Output::Event(event) => {
                 events::log(&event);
-                if let Event::Became(_) = event {
+                if let Event::Became(RoleName::Standalone) = event {
                     self.signals.serving.set(true);
                     self.signals.changed.notify_one();
                 }
@@ -251,6 +270,9 @@ impl Node {
                 self.signals.set_end(End::Stopped(stop));
                 for (_, link) in self.links.drain() {
                     link.leave(Phase::Closing);
+                }
+                for (_, task) in self.dials.drain() {
+                    task.abort();
                 }
             }
         }
@@ -278,10 +300,36 @@ impl Node {
         }
     }
 
-    /// Takes in a connection.
-    pub(crate) fn accept(&mut self, stream: TcpStream, peer: SocketAddr) {
-        let conn = Conn(self.next_conn);
-        self.next_conn += 1;
+    /// Takes in a connection that came to one of the ports.
+    pub(crate) fn accept(&mut self, stream: TcpStream, peer: SocketAddr, port: Port) {
+        self.accepted += 1;
+        self.open(Conn::accepted(self.accepted), stream, peer, port);
+    }
+
+    /// A dial came to its end.
+    fn dialled(&mut self, conn: Conn, to: &Addr, port: Port, done: io::Result<(TcpStream, SocketAddr)>) {
+        if self.dials.remove(&conn).is_none() {
+            return; // given up meanwhile
+        }
+        match done {
+            Ok((stream, peer)) => {
+                if self.unreachable.remove(to) {
+                    info!(%to, ?port, "reached again");
+                }
+                self.open(conn, stream, peer, port);
+            }
+            Err(cause) => {
+                if self.unreachable.len() < UNREACHABLE_LOGGED && self.unreachable.insert(to.clone()) {
+                    warn!(%to, ?port, %cause, "cannot connect; it is tried again and again");
+                } else {
+                    debug!(%to, ?port, %cause, "cannot connect");
+                }
+                self.step(Input::Closed { conn });
+            }
+        }
+    }
+
+    fn open(&mut self, conn: Conn, stream: TcpStream, peer: SocketAddr, port: Port) {
         let (link, half) = Link::new(conn, stream);
         let link = Rc::new(link);
         self.links.insert(conn, link.clone());
@@ -289,7 +337,7 @@ impl Node {
         spawn_local(serve_link(node, link, half, self.tasks.clone()));
         // An IPv4 client of an IPv6 socket is an IPv4 client: `ip` ACLs and per-address limits must see the same address.
         let addr = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        self.step(Input::Opened { conn, port: Port::Client, peer: PeerInfo { addr } });
+        self.step(Input::Opened { conn, port, peer: PeerInfo { addr } });
     }
 
     /// The other side has ended it.
@@ -336,6 +384,14 @@ pub(crate) async fn keep_time(node: Rc<RefCell<Node>>) {
             },
             None => rearm.notified().await,
         }
+    }
+}
+
+/// Connects for the core.
+async fn dial(node: Weak<RefCell<Node>>, conn: Conn, to: Addr, port: Port) {
+    let done = connect(&to).await;
+    if let Some(node) = node.upgrade() {
+        node.borrow_mut().dialled(conn, &to, port, done);
     }
 }
 

@@ -9,9 +9,10 @@ use crate::record::Recorder;
 use crate::storage::Storage;
 use crate::transport::BoundPort;
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,7 +23,8 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{LocalSet, spawn_blocking, spawn_local};
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
-use zebu_core::boundary::{AdminOrder, Dir, Input, Stop};
+use zebu_core::addr::Addr;
+use zebu_core::boundary::{AdminOrder, Dir, Input, Port, Stop};
 use zebu_core::disk::{Files as _, RecoverError, RecoverNote, recover};
 use zebu_core::record;
 use zebu_core::rng::Rng;
@@ -35,6 +37,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 /// Pause after a failed accept: it is mostly a lack of descriptors, which others give back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Pause before a taken port is tried again.
+const BIND_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why a server did not start, or ended before it was told to.
 #[derive(Debug)]
@@ -43,10 +47,19 @@ pub enum ServeError {
     Dir(DirError),
     /// What they hold is not served.
     Recover(RecoverError),
-    /// The client port cannot be had.
+    /// A port cannot be had.
     Bind {
         /// Which.
+        port: Port,
+        /// Where.
         addr: SocketAddr,
+        /// The operating system's words.
+        cause: io::Error,
+    },
+    /// A member's own host is a name that cannot be looked up.
+    OwnHost {
+        /// What its `server.N` line says.
+        addr: Addr,
         /// The operating system's words.
         cause: io::Error,
     },
@@ -72,13 +85,28 @@ impl fmt::Display for ServeError {
         match self {
             ServeError::Dir(e) => e.fmt(f),
             ServeError::Recover(e) => e.fmt(f),
-            ServeError::Bind { addr, cause } => {
-                write!(f, "cannot listen on {addr}: {cause}")?;
-                match cause.kind() {
-                    io::ErrorKind::AddrInUse => write!(f, "; is another server running there?"),
+            ServeError::Bind { port, addr, cause } => {
+                let name = match port {
+                    Port::Client => "client port",
+                    Port::Election => "election port",
+                    Port::Quorum => "quorum port",
+                };
+                write!(f, "cannot listen on {addr}, the {name}: {cause}")?;
+                match (cause.kind(), port) {
+                    (io::ErrorKind::AddrInUse, _) => write!(f, "; is another server running there?"),
+                    (io::ErrorKind::AddrNotAvailable, Port::Election | Port::Quorum) => write!(
+                        f,
+                        "; if this server's line names an address that this machine does not have, \
+                         quorumListenOnAllIPs=true listens on those that it has"
+                    ),
                     _ => Ok(()),
                 }
             }
+            ServeError::OwnHost { addr, cause } => write!(
+                f,
+                "cannot look up {addr}, this server's own address in its server.N line: {cause}; \
+                 correct the line, or set quorumListenOnAllIPs=true"
+            ),
             ServeError::Record { file, cause } => {
                 write!(f, "cannot record into {}: {cause}", file.display())
             }
@@ -96,8 +124,10 @@ impl ServeError {
     pub fn exit_code(&self) -> u8 {
         match self {
             ServeError::Dir(_) => 3,
+            ServeError::Bind { port: Port::Election, .. } => 14,
             ServeError::Recover(_)
             | ServeError::Bind { .. }
+            | ServeError::OwnHost { .. }
             | ServeError::Record { .. }
             | ServeError::Host(_)
             | ServeError::Stopped(_)
@@ -117,7 +147,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server on a thread of its own; returns once clients are served.
+    /// Starts a server on a thread of its own; returns once it serves clients, or, as a member of an ensemble, listens.
     pub fn start(config: ServerConfig) -> Result<Server, ServeError> {
         let stop = Arc::new(Notify::new());
         let (serving, wait) = std::sync::mpsc::channel();
@@ -138,7 +168,7 @@ impl Server {
         }
     }
 
-    /// Where it listens.
+    /// Where clients connect.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
@@ -175,9 +205,15 @@ fn join(thread: JoinHandle<Result<(), ServeError>>) -> Result<(), ServeError> {
 fn run(config: ServerConfig, stop: &Notify, serving: impl FnOnce(SocketAddr)) -> Result<(), ServeError> {
     let dirs = DataDirs::open(&config.data_dir, &config.data_log_dir, config.autocreate);
     let dirs = Arc::new(dirs.map_err(ServeError::Dir)?);
-    let bind_error = |cause| ServeError::Bind { addr: config.client_addr, cause };
-    let port = BoundPort::bind(config.client_addr, config.listen_backlog).map_err(bind_error)?;
-    let addr = port.addr;
+    let bind_error = |cause| ServeError::Bind { port: Port::Client, addr: config.client_addr, cause };
+    let client = BoundPort::bind(config.client_addr, config.listen_backlog).map_err(bind_error)?;
+    let addr = client.addr;
+    let mut others = Vec::new();
+    if let Some(ensemble) = &config.core.ensemble {
+        let me = ensemble.members.member(config.core.server_id).expect("a member is one of its members");
+        others.extend(bind_all(&config, Port::Election, me.election_addrs())?);
+        others.extend(bind_all(&config, Port::Quorum, me.quorum_addrs())?);
+    }
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(ServeError::Host)?;
@@ -185,11 +221,16 @@ fn run(config: ServerConfig, stop: &Notify, serving: impl FnOnce(SocketAddr)) ->
     let result = local.block_on(&runtime, async {
         let node = start_node(&config, addr, &dirs)?;
         let signals = node.borrow().signals();
+        let member = !others.is_empty();
+        for (port, bound) in others {
+            listen(&node, port, bound)?;
+        }
         spawn_local(keep_time(node.clone()));
         node.borrow_mut().step(Input::Wake);
-        signals.serving().await.map_err(end_error)?;
-        let listener = port.listen().map_err(bind_error)?;
-        spawn_local(accept(node.clone(), listener));
+        if !member {
+            signals.serving().await.map_err(end_error)?;
+        }
+        listen(&node, Port::Client, client)?;
         spawn_local(feed_gauges(node.clone()));
         serving(addr);
         tokio::select! {
@@ -199,8 +240,74 @@ fn run(config: ServerConfig, stop: &Notify, serving: impl FnOnce(SocketAddr)) ->
     });
     // Tasks hold the node, the node holds the storage threads: all of it ends here, then the locks go.
     drop(local);
-    drop(runtime);
+    // A name that is being looked up may take long, and has nothing of ours.
+    runtime.shutdown_background();
     result
+}
+
+/// Takes the ports that the other members dial. A name may stand for several addresses.
+fn bind_all(
+    config: &ServerConfig,
+    port: Port,
+    own: impl Iterator<Item = Addr>,
+) -> Result<Vec<(Port, BoundPort)>, ServeError> {
+    let mut bound: Vec<(Port, BoundPort)> = Vec::new();
+    for addr in own {
+        let places = match config.quorum_listen_on_all_ips {
+            true => vec![SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), addr.port)],
+            false => match (addr.host.as_str(), addr.port).to_socket_addrs() {
+                Ok(found) => found.collect::<BTreeSet<_>>().into_iter().collect(),
+                Err(cause) => return Err(ServeError::OwnHost { addr, cause }),
+            },
+        };
+        let mut failed = None;
+        let before = bound.len();
+        for place in places {
+            let same = |b: &BoundPort| {
+                b.addr == place || (b.addr.port() == place.port() && place.ip().is_unspecified())
+            };
+            if bound.iter().any(|(_, b)| same(b)) {
+                continue; // two of its names mean the same
+            }
+            match bind_patiently(place, config.election_port_bind_retry) {
+                Ok(socket) => bound.push((port, socket)),
+                // localhost may have an IPv6 address that the machine has not.
+                Err(cause) if cause.kind() == io::ErrorKind::AddrNotAvailable => {
+                    failed = Some((place, cause))
+                }
+                Err(cause) => return Err(ServeError::Bind { port, addr: place, cause }),
+            }
+        }
+        if bound.len() == before
+            && let Some((addr, cause)) = failed
+        {
+            return Err(ServeError::Bind { port, addr, cause });
+        }
+    }
+    Ok(bound)
+}
+
+/// A port that is taken is tried again, as electionPortBindRetry says; 0: for ever.
+fn bind_patiently(addr: SocketAddr, retries: u32) -> io::Result<BoundPort> {
+    let mut tries = 1;
+    loop {
+        match BoundPort::bind(addr, -1) {
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse && (retries == 0 || tries < retries) => {
+                warn!(%addr, "taken; trying again");
+                std::thread::sleep(BIND_PAUSE);
+                tries += 1;
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Lets others in.
+fn listen(node: &Rc<RefCell<Node>>, port: Port, bound: BoundPort) -> Result<(), ServeError> {
+    let addr = bound.addr;
+    let listener = bound.listen().map_err(|cause| ServeError::Bind { port, addr, cause })?;
+    spawn_local(accept(node.clone(), listener, port));
+    Ok(())
 }
 
 fn end_error(end: End) -> ServeError {
@@ -279,10 +386,10 @@ fn all_files(dirs: &DataDirs) -> io::Result<Vec<record::File>> {
     Ok(files)
 }
 
-async fn accept(node: Rc<RefCell<Node>>, listener: TcpListener) {
+async fn accept(node: Rc<RefCell<Node>>, listener: TcpListener, port: Port) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => node.borrow_mut().accept(stream, peer),
+            Ok((stream, peer)) => node.borrow_mut().accept(stream, peer, port),
             Err(error) => {
                 warn!(%error, "cannot accept a connection");
                 sleep(ACCEPT_PAUSE).await;

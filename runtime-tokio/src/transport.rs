@@ -1,5 +1,6 @@
-//! Sockets: the listener, and one link a connection. A link queues what cannot leave at once and ends with flush, FIN, and a
-//! bounded wait for the other side. Must not know what the bytes mean. Answers to `NIOServerCnxnFactory` and `NIOServerCnxn`.
+//! Sockets: listeners, dials, and one link a connection. A link queues what cannot leave at once and ends with flush, FIN, and a
+//! bounded wait for the other side. Must not know what the bytes mean. Answers to `NIOServerCnxnFactory`, `NIOServerCnxn`
+//! and the sockets of `QuorumCnxManager` and `Learner`.
 
 use bytes::{Buf as _, Bytes};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -15,6 +16,7 @@ use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
+use zebu_core::addr::Addr;
 use zebu_core::boundary::Conn;
 use zebu_core::limits::WRITABLE_EVERY;
 
@@ -30,7 +32,7 @@ const LINGER_LIMIT: Duration = Duration::from_secs(1);
 /// clientPortListenBacklog=-1.
 const DEFAULT_BACKLOG: i32 = 1024;
 
-/// A bound client port that does not accept yet.
+/// A bound port that does not accept yet.
 #[derive(Debug)]
 pub(crate) struct BoundPort {
     socket: Socket,
@@ -59,11 +61,22 @@ impl BoundPort {
         Ok(BoundPort { socket, backlog: if backlog < 0 { DEFAULT_BACKLOG } else { backlog }, addr })
     }
 
-    /// Lets clients in.
+    /// Lets others in.
     pub(crate) fn listen(self) -> io::Result<TcpListener> {
         self.socket.listen(self.backlog)?;
         TcpListener::from_std(self.socket.into())
     }
+}
+
+/// Connects. A name is looked up anew, and each of its addresses tried in turn.
+pub(crate) async fn connect(to: &Addr) -> io::Result<(TcpStream, SocketAddr)> {
+    let stream = TcpStream::connect((to.host.as_str(), to.port)).await?;
+    let peer = stream.peer_addr()?;
+    // The system may choose the very port that is dialled for this side, too, if nobody listens there.
+    if stream.local_addr()? == peer {
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    Ok((stream, peer))
 }
 
 /// The writing side of a connection and what both sides must know.
