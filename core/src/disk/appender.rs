@@ -1,33 +1,51 @@
-//! The writing end of the log: queues entries, turns a step's entries into one append and one sync, rolls, and holds promises
-//! back until they are durable. Answers to `FileTxnLog` and the batching of `SyncRequestProcessor`.
+//! The log lane's sequence: entries, epoch files, cuts, installed snapshots and promises, in the order in which they are asked
+//! for. Turns a step's entries into one append and one sync, rolls, and holds promises back until they are durable. Answers
+//! to `FileTxnLog` and the batching of `SyncRequestProcessor`.
+//!
+//! A crash leaves what a prefix of the sequence made. Entries may have to wait (see [`LOG_IN_FLIGHT`]), and then whatever was
+//! asked for behind them waits too. How files are cut and replaced is in [`rewrite`].
 
-use super::log;
+mod index;
+mod rewrite;
+
+pub(super) use index::{LogIndex, Place};
+pub(super) use rewrite::Install;
+
+use super::catalog::Catalog;
+use super::log::{self, HEADER_LEN};
 use crate::boundary::{Dir, DiskOp, Event, FileName, Lane, Output, Ticket, Vouch};
-use crate::id::Zxid;
+use crate::id::{Epoch, Zxid};
 use crate::limits::LOG_IN_FLIGHT;
-use crate::proto::LoggedTxn;
-use bytes::{Bytes, BytesMut};
+use crate::zab::EpochFile;
+use bytes::BytesMut;
 use std::collections::VecDeque;
 
-/// Bodies share allocations of this size.
-const CHUNK: usize = 64 << 10;
-
-/// An entry that is encoded but not handed to the disk.
+/// An entry that is not handed to the disk yet.
 #[derive(Clone, Copy, Debug)]
-struct Waiting {
+struct Entry {
     zxid: Zxid,
     len: usize,
     /// It begins a file.
     roll: bool,
 }
 
+/// What waits for its turn.
+#[derive(Debug)]
+enum Work {
+    Entry(Entry),
+    Epoch(EpochFile, Epoch),
+    /// Cut off what lies above it.
+    Truncate(Zxid),
+    Install(Install),
+    Park(Vouch),
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Appender {
-    chunk: BytesMut,
-    /// The bytes of `waiting`, one after the other.
+    work: VecDeque<Work>,
+    /// The bytes of the entries in `work`, one after the other.
     queue: BytesMut,
-    waiting: VecDeque<Waiting>,
     /// The file that is appended to, by its first zxid, and its length once all that was handed over is written.
     file: Option<(Zxid, u64)>,
     /// The next entry begins a file.
@@ -37,24 +55,33 @@ pub(super) struct Appender {
     in_flight: VecDeque<(Ticket, usize)>,
     in_flight_bytes: usize,
     last_ticket: Ticket,
+    durable: Ticket,
     parked: VecDeque<(Ticket, Vouch)>,
+    /// The last zxid once all that was asked for is done.
     last_zxid: Zxid,
+    index: LogIndex,
+    /// Cuts and installs that wait, and the last ticket of those that were handed over.
+    rewrites: usize,
+    rewritten: Ticket,
 }
 
 impl Appender {
     /// Behind a log that ends with `last_zxid`. The first append makes a new file.
-    pub(super) fn new(last_zxid: Zxid) -> Appender {
+    pub(super) fn new(last_zxid: Zxid, index: LogIndex) -> Appender {
         Appender {
-            chunk: BytesMut::with_capacity(CHUNK),
+            work: VecDeque::new(),
             queue: BytesMut::new(),
-            waiting: VecDeque::new(),
             file: None,
             roll: true,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
             last_ticket: Ticket(0),
+            durable: Ticket(0),
             parked: VecDeque::new(),
             last_zxid,
+            index,
+            rewrites: 0,
+            rewritten: Ticket(0),
         }
     }
 
@@ -64,28 +91,55 @@ impl Appender {
         self.last_ticket
     }
 
-    /// The last ticket given out.
-    pub(super) fn last_ticket(&self) -> Ticket {
-        self.last_ticket
+    /// What recovery asked for is handed over: holds its promise back until all of it is durable.
+    pub(super) fn opened(&mut self, recovered: Zxid) {
+        self.rewritten = self.last_ticket;
+        self.parked.push_back((self.last_ticket, Vouch::Recovered(recovered)));
     }
 
-    /// Holds a promise back until all that was handed over up to `ticket` is durable.
-    pub(super) fn park(&mut self, ticket: Ticket, vouch: Vouch) {
-        self.parked.push_back((ticket, vouch));
-    }
-
-    /// Queues an entry; its body and its size in the file.
-    pub(super) fn append(&mut self, txn: &LoggedTxn) -> (Bytes, usize) {
-        let zxid = txn.header.zxid;
+    /// Queues an entry; its size in the file.
+    pub(super) fn append(&mut self, zxid: Zxid, body: &[u8]) -> usize {
         assert!(zxid > self.last_zxid, "zxid {zxid} is appended after {}", self.last_zxid);
         self.last_zxid = zxid;
-        txn.encode(&mut self.chunk);
-        let body = self.chunk.split().freeze();
-        log::put_entry(&body, &mut self.queue);
+        log::put_entry(body, &mut self.queue);
         let len = body.len() + log::FRAME_LEN;
         let roll = std::mem::take(&mut self.roll);
-        self.waiting.push_back(Waiting { zxid, len, roll });
-        (body, len)
+        self.work.push_back(Work::Entry(Entry { zxid, len, roll }));
+        len
+    }
+
+    /// Holds a promise back until all that was asked for before it is durable.
+    pub(super) fn park(&mut self, vouch: Vouch) {
+        self.work.push_back(Work::Park(vouch));
+    }
+
+    /// Drops the promises of a role that is over.
+    pub(super) fn forget_parked(&mut self) {
+        self.work.retain(|w| !matches!(w, Work::Park(_)));
+        self.parked.retain(|(_, vouch)| matches!(vouch, Vouch::Recovered(_)));
+    }
+
+    /// Queues an epoch file.
+    pub(super) fn write_epoch(&mut self, file: EpochFile, epoch: Epoch) {
+        self.work.push_back(Work::Epoch(file, epoch));
+    }
+
+    /// Queues a cut.
+    pub(super) fn truncate(&mut self, to: Zxid) {
+        self.last_zxid = self.last_zxid.min(to);
+        self.rewrite(Work::Truncate(to));
+    }
+
+    /// Queues a snapshot that takes the log's place.
+    pub(super) fn install(&mut self, install: Install) {
+        self.last_zxid = install.whole.zxid;
+        self.rewrite(Work::Install(install));
+    }
+
+    fn rewrite(&mut self, work: Work) {
+        self.roll = true;
+        self.rewrites += 1;
+        self.work.push_back(work);
     }
 
     /// Lets the next entry begin a file.
@@ -101,160 +155,142 @@ impl Appender {
         }
     }
 
-    /// Hands over what may be handed over: one append and one sync a file. Tells `written` what each file grew by.
-    pub(super) fn flush(&mut self, out: &mut Vec<Output>, mut written: impl FnMut(Zxid, u64)) {
-        while let Some(first) = self.waiting.front().copied() {
-            // What could not be torn in one piece is written aside, as the beginning of a file.
-            if first.roll || first.len > LOG_IN_FLIGHT || self.file.is_none() {
-                written(first.zxid, self.begin_file(first, out));
-            } else if self.in_flight_bytes + first.len <= LOG_IN_FLIGHT {
-                let (file, bytes) = self.go_on(out);
-                written(file, bytes);
-            } else {
-                return;
+    /// True if no cut and no install is under way: what the tree holds is what a crash leaves, or more.
+    pub(super) fn is_settled(&self) -> bool {
+        self.rewrites == 0 && self.rewritten <= self.durable
+    }
+
+    /// Hands over what may be handed over. An install waits until the bulk lane is quiet.
+    pub(super) fn flush(&mut self, catalog: &mut Catalog, bulk_is_quiet: bool, out: &mut Vec<Output>) {
+        while let Some(first) = self.work.front() {
+            match first {
+                Work::Entry(first) => {
+                    // What could not be torn in one piece is written aside, as the beginning of a file.
+                    let first = *first;
+                    if first.roll || first.len > LOG_IN_FLIGHT || self.file.is_none() {
+                        self.begin_file(first, catalog, out);
+                    } else if self.in_flight_bytes + first.len <= LOG_IN_FLIGHT {
+                        self.go_on(catalog, out);
+                    } else {
+                        return;
+                    }
+                }
+                Work::Install(_) if !bulk_is_quiet => return,
+                Work::Epoch(..) | Work::Truncate(_) | Work::Install(_) | Work::Park(_) => {
+                    match self.work.pop_front().expect("just seen") {
+                        Work::Entry(_) => unreachable!("done above"),
+                        Work::Epoch(file, epoch) => self.put_epoch(file, epoch, out),
+                        Work::Truncate(to) => {
+                            self.cut(to, catalog, out);
+                            self.rewrite_done();
+                        }
+                        Work::Install(install) => {
+                            self.put_install(install, catalog, out);
+                            self.rewrite_done();
+                        }
+                        Work::Park(vouch) => self.hold(vouch, out),
+                    }
+                }
             }
         }
     }
 
+    fn rewrite_done(&mut self) {
+        self.rewrites -= 1;
+        self.rewritten = self.last_ticket;
+    }
+
+    /// Holds a promise back until all that was handed over is durable. If it is, the disk is asked once more: promises
+    /// come by [`Appender::durable`] only.
+    fn hold(&mut self, vouch: Vouch, out: &mut Vec<Output>) {
+        if self.durable == self.last_ticket {
+            self.sync_dir(Dir::Data, out);
+        }
+        self.parked.push_back((self.last_ticket, vouch));
+    }
+
+    fn emit(&self, out: &mut Vec<Output>, ops: impl IntoIterator<Item = DiskOp>) {
+        out.extend(ops.into_iter().map(|op| Output::Disk { lane: Lane::Log, op }));
+    }
+
     /// Writes a new file aside, syncs it and gives it its name.
-    fn begin_file(&mut self, first: Waiting, out: &mut Vec<Output>) -> u64 {
+    fn begin_file(&mut self, first: Entry, catalog: &mut Catalog, out: &mut Vec<Output>) {
         let mut bytes = BytesMut::new();
         log::put_header(&mut bytes);
-        let (entries, zxids) = self.take(|w, _| !w.roll && w.len <= LOG_IN_FLIGHT);
+        let (sync, named) = (self.ticket(), self.ticket());
+        let place = (first.zxid, HEADER_LEN as u64);
+        let entries = self.take(place, named, |e, _| !e.roll && e.len <= LOG_IN_FLIGHT);
         bytes.unsplit(entries);
         let len = bytes.len() as u64;
         let (temp, file) = (FileName::LogTemp(first.zxid), FileName::Log(first.zxid));
-        let (sync, named) = (self.ticket(), self.ticket());
-        for op in [
+        let ops = [
             DiskOp::Create { file: temp },
             DiskOp::Append { file: temp, bytes: bytes.freeze() },
             DiskOp::Sync { file: temp, ticket: sync },
             DiskOp::Rename { from: temp, to: file },
             DiskOp::SyncDir { dir: Dir::Log, ticket: named },
-        ] {
-            out.push(Output::Disk { lane: Lane::Log, op });
-        }
+        ];
+        self.emit(out, ops);
         out.push(Output::Event(Event::LogRolled { first: first.zxid }));
-        self.own_acks(named, zxids);
         self.file = Some((first.zxid, len));
-        len
+        catalog.logs.insert(first.zxid, len);
     }
 
     /// Goes on in the present file.
-    fn go_on(&mut self, out: &mut Vec<Output>) -> (Zxid, u64) {
+    fn go_on(&mut self, catalog: &mut Catalog, out: &mut Vec<Output>) {
         let room = LOG_IN_FLIGHT - self.in_flight_bytes;
-        let (entries, zxids) = self.take(|w, taken| !w.roll && taken + w.len <= room);
-        let (name, len) = self.file.as_mut().expect("a file was begun");
-        let (name, file) = (*name, FileName::Log(*name));
-        *len += entries.len() as u64;
+        let (name, len) = self.file.expect("a file was begun");
         let ticket = self.ticket();
+        let entries = self.take((name, len), ticket, |e, taken| !e.roll && taken + e.len <= room);
         self.in_flight.push_back((ticket, entries.len()));
         self.in_flight_bytes += entries.len();
-        let bytes = entries.len() as u64;
-        out.push(Output::Disk { lane: Lane::Log, op: DiskOp::Append { file, bytes: entries.freeze() } });
-        out.push(Output::Disk { lane: Lane::Log, op: DiskOp::Sync { file, ticket } });
-        self.own_acks(ticket, zxids);
-        (name, bytes)
+        let len = len + entries.len() as u64;
+        let file = FileName::Log(name);
+        let ops = [DiskOp::Append { file, bytes: entries.freeze() }, DiskOp::Sync { file, ticket }];
+        self.emit(out, ops);
+        self.file = Some((name, len));
+        catalog.logs.insert(name, len);
     }
 
-    /// Takes the first entry that waits, and those after it as long as `more` says so of it and the bytes taken so far.
-    fn take(&mut self, more: impl Fn(&Waiting, usize) -> bool) -> (BytesMut, Vec<Zxid>) {
-        let (mut len, mut zxids) = (0, Vec::with_capacity(self.waiting.len()));
-        while let Some(w) = self.waiting.front().filter(|w| zxids.is_empty() || more(w, len)) {
-            len += w.len;
-            zxids.push(w.zxid);
-            self.waiting.pop_front();
+    /// Takes the first entry that waits, which goes to this place, those after it as long as `more` says so of it and the bytes
+    /// taken so far, and the promises among them, which wait for `ticket`.
+    fn take(
+        &mut self,
+        (file, mut at): (Zxid, u64),
+        ticket: Ticket,
+        more: impl Fn(&Entry, usize) -> bool,
+    ) -> BytesMut {
+        let mut len = 0;
+        loop {
+            match self.work.front() {
+                Some(Work::Entry(e)) if len == 0 || more(e, len) => {
+                    self.index.push(Place { zxid: e.zxid, file, at });
+                    at += e.len as u64;
+                    len += e.len;
+                }
+                Some(Work::Park(vouch)) => self.parked.push_back((ticket, *vouch)),
+                Some(Work::Entry(_) | Work::Epoch(..) | Work::Truncate(_) | Work::Install(_)) | None => break,
+            }
+            self.work.pop_front();
         }
-        (self.queue.split_to(len), zxids)
+        self.queue.split_to(len)
     }
 
-    fn own_acks(&mut self, ticket: Ticket, zxids: Vec<Zxid>) {
-        self.parked.extend(zxids.into_iter().map(|z| (ticket, Vouch::OwnAck(z))));
-    }
-
-    /// The log lane is durable up to `upto`: releases promises in order.
-    pub(super) fn durable(&mut self, upto: Ticket, vouches: &mut Vec<Vouch>) {
+    /// The log lane is durable up to `upto`: releases promises in order. What the tree holds, it never has cut off.
+    pub(super) fn durable(&mut self, upto: Ticket, tree: Zxid, vouches: &mut Vec<Vouch>) {
+        self.durable = self.durable.max(upto);
         while let Some((_, len)) = self.in_flight.pop_front_if(|(ticket, _)| *ticket <= upto) {
             self.in_flight_bytes -= len;
         }
         while let Some((_, vouch)) = self.parked.pop_front_if(|(ticket, _)| *ticket <= upto) {
             vouches.push(vouch);
         }
+        // The tree may be ahead of a cut that waits, and what lies below it then is not what will be cut.
+        if self.rewrites == 0 {
+            self.index.settle(tree);
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::id::SessionId;
-    use crate::proto::{Txn, TxnHeader};
-
-    fn txn(zxid: i64, len: usize) -> LoggedTxn {
-        let header = TxnHeader { session: SessionId(1), cxid: 1, zxid: Zxid(zxid), time: 5 };
-        let txn = Txn::SetData { path: "/a".into(), data: Some(Bytes::from(vec![1; len])), version: 1 };
-        LoggedTxn { header, txn, digest: Some(3) }
-    }
-
-    /// The operations, in short.
-    fn ops(out: &mut Vec<Output>) -> Vec<String> {
-        let word = |o: Output| match o {
-            Output::Disk { lane: Lane::Log, op } => Some(match op {
-                DiskOp::Create { file } => format!("create {file}"),
-                DiskOp::Append { file, .. } => format!("append {file}"),
-                DiskOp::Sync { file, ticket } => format!("sync {file} {}", ticket.0),
-                DiskOp::Rename { from, to } => format!("rename {from} {to}"),
-                DiskOp::SyncDir { ticket, .. } => format!("syncdir {}", ticket.0),
-                DiskOp::Truncate { .. } | DiskOp::Remove { .. } => panic!("not an appender's"),
-            }),
-            _ => None,
-        };
-        out.drain(..).filter_map(word).collect()
-    }
-
-    #[test]
-    fn a_step_is_one_append_and_one_sync() {
-        let (mut a, mut out) = (Appender::new(Zxid(6)), Vec::new());
-        (7..10).for_each(|z| drop(a.append(&txn(z, 10))));
-        a.flush(&mut out, |_, _| ());
-        let begin = [
-            "create writing.log.7",
-            "append writing.log.7",
-            "sync writing.log.7 1",
-            "rename writing.log.7 log.7",
-        ];
-        assert_eq!(ops(&mut out), [&begin[..], &["syncdir 2"]].concat());
-        (10..15).for_each(|z| drop(a.append(&txn(z, 10))));
-        a.flush(&mut out, |_, _| ());
-        assert_eq!(ops(&mut out), ["append log.7", "sync log.7 3"]);
-        let mut vouches = Vec::new();
-        a.durable(Ticket(1), &mut vouches);
-        assert_eq!(vouches, []);
-        a.durable(Ticket(2), &mut vouches);
-        assert_eq!(vouches, [7, 8, 9].map(|z| Vouch::OwnAck(Zxid(z))));
-        a.flush(&mut out, |_, _| ());
-        assert_eq!(ops(&mut out), [""; 0]);
-    }
-
-    #[test]
-    fn no_more_than_the_limit_is_in_flight_and_giants_begin_a_file() {
-        let (mut a, mut out) = (Appender::new(Zxid(0)), Vec::new());
-        a.append(&txn(1, 10));
-        a.flush(&mut out, |_, _| ());
-        out.clear();
-        let third = LOG_IN_FLIGHT / 3;
-        (2..7).for_each(|z| drop(a.append(&txn(z, third - 100))));
-        a.append(&txn(7, LOG_IN_FLIGHT));
-        a.flush(&mut out, |_, _| ());
-        assert_eq!(ops(&mut out), ["append log.1", "sync log.1 3"]);
-        a.flush(&mut out, |_, _| ());
-        assert_eq!(ops(&mut out), [""; 0]);
-        let mut vouches = Vec::new();
-        a.durable(Ticket(3), &mut vouches);
-        assert_eq!(vouches.last(), Some(&Vouch::OwnAck(Zxid(4))));
-        a.flush(&mut out, |_, _| ());
-        let seen = ops(&mut out);
-        assert_eq!(seen[..3], ["append log.1", "sync log.1 4", "create writing.log.7"]);
-        a.durable(Ticket(6), &mut vouches);
-        assert_eq!(vouches.last(), Some(&Vouch::OwnAck(Zxid(7))));
-    }
-}
+mod tests;

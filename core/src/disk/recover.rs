@@ -46,6 +46,7 @@
 //! | hole: neither the next zxid nor a later epoch (`Gap`) | refuse; Java since 3.9.4 | holes are never papered over |
 //! | digest differs from the logged one (`DigestMismatch`) | noted, as Java | Java has false ones |
 
+use super::appender::Place;
 use super::catalog::{Catalog, Health, Meaning, snapshot_name};
 use super::log::{BadHeader, Entries, Entry, HEADER_LEN, Step};
 use super::snapshot::{Form, Loaded, load, looks_whole};
@@ -99,6 +100,9 @@ pub struct OnDisk {
     pub(super) needs_snapshot: bool,
     /// Transactions replayed after the snapshot, and their bytes in the log.
     pub(super) replayed: (u64, u64),
+    /// The snapshot that was read, and where the log's entries above it begin, in an ensemble.
+    pub(super) base: Zxid,
+    pub(super) places: Vec<Place>,
 }
 
 /// Reads a server's folders. `seed` is the tree's.

@@ -14,7 +14,7 @@
 use super::unpack::{Input, Truncated};
 use crate::id::{SessionId, Zxid};
 use crate::jute::{Reader, Write};
-use crate::limits::{MAX_SNAPSHOT, MAX_TXN};
+use crate::limits::{MAX_SNAPSHOT, MAX_TXN, SNAPSHOT_SLICE};
 use crate::proto::{Acl, Id, StatPersisted};
 use crate::tree::{ImageStart, LoadError, Tree};
 use bytes::{Bytes, BytesMut};
@@ -108,6 +108,39 @@ impl Writer {
     /// Bytes of the file so far.
     pub(super) fn len(&self) -> u64 {
         self.len
+    }
+}
+
+/// The digest that a snapshot shows if digests are on; Java shows 0 before the first transaction.
+pub(super) fn shown_digest(digests: bool, image: &ImageStart) -> Option<u64> {
+    digests.then_some(if image.zxid == Zxid::ZERO { 0 } else { image.digest })
+}
+
+/// A file in one go, for where nothing may come in between.
+#[derive(Debug)]
+pub(super) struct Whole {
+    pub(super) zxid: Zxid,
+    pub(super) slices: Vec<Bytes>,
+    pub(super) len: u64,
+}
+
+impl Whole {
+    /// The snapshot of a tree as it is.
+    pub(super) fn of(
+        tree: &mut Tree,
+        sessions: impl ExactSizeIterator<Item = (SessionId, i32)>,
+        digests: bool,
+    ) -> Whole {
+        let image = tree.image_begin();
+        let (mut slice, mut slices) = (BytesMut::new(), Vec::new());
+        let mut writer = Writer::begin(sessions, &image, &mut slice);
+        while !tree.image_slice(SNAPSHOT_SLICE, &mut slice) {
+            writer.add(&slice);
+            slices.push(slice.split().freeze());
+        }
+        writer.end(image.zxid, shown_digest(digests, &image), &mut slice);
+        slices.push(slice.freeze());
+        Whole { zxid: image.zxid, slices, len: writer.len() }
     }
 }
 

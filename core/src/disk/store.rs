@@ -4,27 +4,33 @@
 //! A snapshot is an atomic image, written aside, synced slice by slice, renamed, and its folder synced; only then does anything
 //! rely on it. It never holds what the log does not: the tree holds nothing that was not durable when it was applied.
 
-use super::appender::Appender;
+use super::appender::{Appender, Install, LogIndex};
 use super::catalog::{Catalog, Health};
 use super::recover::{OnDisk, Recovered};
-use super::snapshot::{Form, Writer};
+use super::snapshot::{Form, Whole, Writer, shown_digest};
 use crate::boundary::{Dir, DiskFault, DiskOp, Event, FileName, Lane, Output, Ticket, Vouch};
 use crate::config::Config;
-use crate::id::{SessionId, Zxid};
+use crate::id::{Epoch, SessionId, Zxid};
 use crate::limits::SNAPSHOT_SLICE;
 use crate::proto::LoggedTxn;
 use crate::rng::Rng;
 use crate::session::Sessions;
 use crate::time::{Span, Time};
-use crate::tree::{ImageStart, Tree};
+use crate::tree::Tree;
+use crate::zab::EpochFile;
 use bytes::{Bytes, BytesMut};
 
 /// Java keeps at least three snapshots, whatever the settings say.
 const MIN_RETAINED: usize = 3;
 
+/// The size of those allocations.
+const CHUNK: usize = 64 << 10;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Store {
+    /// Bodies share its allocations.
+    chunk: BytesMut,
     appender: Appender,
     catalog: Catalog,
     rng: Rng,
@@ -40,6 +46,7 @@ pub struct Store {
     since: (u64, u64),
     due: (u64, u64),
     bulk_ticket: Ticket,
+    bulk_durable: Ticket,
     snapshot: Option<Writing>,
     /// The bulk lane carries out nothing until a create.
     bulk_dead: bool,
@@ -82,9 +89,12 @@ impl Store {
         out: &mut Vec<Output>,
     ) -> (Tree, Store) {
         let Recovered { mut tree, sessions, last_zxid, disk, .. } = recovered;
-        let OnDisk { catalog, remove, cut, sync, needs_snapshot, replayed } = disk;
+        let OnDisk { catalog, remove, cut, sync, needs_snapshot, replayed, base, places } = disk;
+        // What is below the first snapshot of our own is not gone back to.
+        let base = if needs_snapshot { tree.last_zxid() } else { base };
         let mut store = Store {
-            appender: Appender::new(last_zxid),
+            chunk: BytesMut::with_capacity(CHUNK),
+            appender: Appender::new(last_zxid, LogIndex::new(base, tree.last_zxid(), places)),
             catalog,
             rng: Rng::new(seed),
             snap_count: config.snap_count.max(1),
@@ -97,6 +107,7 @@ impl Store {
             since: replayed,
             due: (0, 0),
             bulk_ticket: Ticket(0),
+            bulk_durable: Ticket(0),
             snapshot: None,
             bulk_dead: false,
         };
@@ -108,62 +119,88 @@ impl Store {
         }
         let mut kept = None;
         if needs_snapshot {
+            kept = Some(FileName::Snapshot(tree.last_zxid()));
             store.first_snapshot(&mut tree, &sessions, out);
-            kept = Some(FileName::Snapshot(last_zxid));
         }
         let remove = remove.into_iter().filter(|file| Some(*file) != kept);
         push(out, Lane::Log, remove.map(|file| DiskOp::Remove { file }));
-        for dir in [Dir::Data, Dir::Log] {
-            let ticket = store.appender.ticket();
-            push(out, Lane::Log, [DiskOp::SyncDir { dir, ticket }]);
-        }
-        let last = store.appender.last_ticket();
-        store.appender.park(last, Vouch::Recovered(last_zxid));
+        store.appender.sync_dir(Dir::Data, out);
+        store.appender.sync_dir(Dir::Log, out);
+        store.appender.opened(last_zxid);
         (tree, store)
     }
 
     /// The snapshot without which there must be no log, all at once and in the log lane.
     fn first_snapshot(&mut self, tree: &mut Tree, sessions: &[(SessionId, i32)], out: &mut Vec<Output>) {
-        let image = tree.image_begin();
-        let (temp, file) = (FileName::SnapshotTemp(image.zxid), FileName::Snapshot(image.zxid));
-        push(out, Lane::Log, [DiskOp::Create { file: temp }]);
-        let mut slice = BytesMut::new();
-        let mut writer = Writer::begin(sessions.iter().copied(), &image, &mut slice);
-        while !tree.image_slice(SNAPSHOT_SLICE, &mut slice) {
-            writer.add(&slice);
-            push(out, Lane::Log, [DiskOp::Append { file: temp, bytes: slice.split().freeze() }]);
-        }
-        writer.end(image.zxid, self.shown_digest(&image), &mut slice);
-        let ticket = self.appender.ticket();
-        let ops = [
-            DiskOp::Append { file: temp, bytes: slice.freeze() },
-            DiskOp::Sync { file: temp, ticket },
-            DiskOp::Rename { from: temp, to: file },
-        ];
-        push(out, Lane::Log, ops);
-        self.catalog.snapshots.insert((image.zxid, Form::Plain), (writer.len(), Health::Verified));
+        let whole = Whole::of(tree, sessions.iter().copied(), self.digests);
+        self.catalog.snapshots.insert((whole.zxid, Form::Plain), (whole.len, Health::Verified));
+        self.appender.put_snapshot(whole, out);
     }
 
-    /// The digest that a snapshot shows; Java shows 0 before the first transaction.
-    fn shown_digest(&self, image: &ImageStart) -> Option<u64> {
-        self.digests.then_some(if image.zxid == Zxid::ZERO { 0 } else { image.digest })
+    /// The body of a transaction: header, record, digest.
+    pub fn encode(&mut self, txn: &LoggedTxn) -> Bytes {
+        txn.encode(&mut self.chunk);
+        self.chunk.split().freeze()
     }
 
-    /// Queues a transaction for the log and parks [`Vouch::OwnAck`] of it. Its body: header, record, digest.
-    pub fn append(&mut self, txn: &LoggedTxn) -> Bytes {
-        let (body, len) = self.appender.append(txn);
+    /// Queues a transaction for the log.
+    pub fn append(&mut self, zxid: Zxid, body: Bytes) {
         self.since.0 += 1;
-        self.since.1 += len as u64;
+        self.since.1 += self.appender.append(zxid, &body) as u64;
         if self.log_size > 0 && self.appender.file_len() > self.log_size {
             self.appender.roll();
         }
-        body
+    }
+
+    /// Holds a promise back until all that was asked for before it is durable. [`Store::durable`] tells, in order.
+    pub fn park(&mut self, vouch: Vouch) {
+        self.appender.park(vouch);
+    }
+
+    /// The role is over: nobody waits for its promises any more. [`Vouch::Recovered`] is no role's.
+    pub fn forget_parked(&mut self) {
+        self.appender.forget_parked();
+    }
+
+    /// Writes an epoch file behind all that was asked for before.
+    pub fn write_epoch(&mut self, file: EpochFile, epoch: Epoch, out: &mut Vec<Output>) {
+        self.appender.write_epoch(file, epoch);
+        self.flush(out);
+    }
+
+    /// Cuts off every entry above `to`, which is not below what the tree holds, behind all that was asked for before. The log goes
+    /// on in a new file.
+    pub fn truncate(&mut self, to: Zxid, out: &mut Vec<Output>) {
+        self.appender.truncate(to);
+        self.flush(out);
+    }
+
+    /// Makes a leader's snapshot the base, behind all that was asked for before: `tree` holds it, up to `zxid`, with these
+    /// sessions. The log goes on behind it in a new file.
+    pub fn install(
+        &mut self,
+        tree: &mut Tree,
+        sessions: impl ExactSizeIterator<Item = (SessionId, i32)>,
+        zxid: Zxid,
+        out: &mut Vec<Output>,
+    ) {
+        assert_eq!(tree.last_zxid(), zxid, "the tree is not the snapshot's");
+        tree.image_drop();
+        let leftover = self.snapshot.take().map(|w| FileName::SnapshotTemp(w.zxid));
+        self.appender.install(Install { whole: Whole::of(tree, sessions, self.digests), leftover });
+        self.since = (0, 0);
+        self.flush(out);
     }
 
     /// Ends a step: hands over what was appended, with one sync.
     pub fn flush(&mut self, out: &mut Vec<Output>) {
-        let logs = &mut self.catalog.logs;
-        self.appender.flush(out, |file, len| *logs.entry(file).or_default() += len);
+        let quiet = self.bulk_is_quiet();
+        self.appender.flush(&mut self.catalog, quiet, out);
+    }
+
+    /// Nothing in the bulk lane is under way.
+    fn bulk_is_quiet(&self) -> bool {
+        self.bulk_dead || self.bulk_durable == self.bulk_ticket
     }
 
     /// A lane is durable up to a ticket: releases promises in order, or goes on with the snapshot.
@@ -178,13 +215,14 @@ impl Store {
     ) {
         match lane {
             Lane::Log => {
-                self.appender.durable(upto, vouches);
+                self.appender.durable(upto, tree.last_zxid(), vouches);
                 // The first purge is at the start, as in Java: when what it relies on is safe.
                 if self.purge_every > Span::ZERO && vouches.iter().any(|v| matches!(v, Vouch::Recovered(_))) {
                     self.purge_at = Some(now);
                 }
             }
             Lane::Bulk => {
+                self.bulk_durable = self.bulk_durable.max(upto);
                 if self.snapshot.as_ref().is_some_and(|s| s.ticket <= upto) {
                     self.next_stage(tree, out);
                 }
@@ -196,6 +234,10 @@ impl Store {
     /// being written, only the log rolls.
     pub fn maybe_snapshot(&mut self, tree: &mut Tree, sessions: &Sessions, out: &mut Vec<Output>) {
         if self.since.0 <= self.due.0 && self.since.1 <= self.due.1 {
+            return;
+        }
+        // A snapshot must not be there before what it stands on; nor must its temporary file come back behind a purge that fails.
+        if !self.appender.is_settled() || (self.snapshot.is_none() && !self.bulk_is_quiet()) {
             return;
         }
         self.since = (0, 0);
@@ -218,7 +260,7 @@ impl Store {
         let zxid = image.zxid;
         let mut slice = BytesMut::new();
         let writer = Writer::begin(sessions.iter(), &image, &mut slice);
-        let digest = self.shown_digest(&image);
+        let digest = shown_digest(self.digests, &image);
         self.bulk_dead = false;
         push(out, Lane::Bulk, [DiskOp::Create { file: FileName::SnapshotTemp(zxid) }]);
         out.push(Output::Event(Event::SnapshotBegun { zxid }));
@@ -277,7 +319,9 @@ impl Store {
         tree.image_drop();
         // A create brings the lane back to life; it also gives back the space at once, if the disk is full.
         let file = FileName::SnapshotTemp(w.zxid);
-        push(out, Lane::Bulk, [DiskOp::Create { file }, DiskOp::Remove { file }]);
+        let ticket = self.ticket();
+        let sync = DiskOp::SyncDir { dir: Dir::Data, ticket };
+        push(out, Lane::Bulk, [DiskOp::Create { file }, DiskOp::Remove { file }, sync]);
         self.bulk_dead = false;
         out.push(Output::Event(Event::SnapshotFailed { fault }));
     }
@@ -290,7 +334,7 @@ impl Store {
     /// Removes the snapshots and logs that newer ones have made needless.
     pub fn purge(&mut self, now: Time, out: &mut Vec<Output>) {
         self.purge_at = Some(now + self.purge_every);
-        if self.bulk_dead {
+        if self.bulk_dead || !self.appender.is_settled() {
             return;
         }
         let files = self.catalog.purge(self.retain);

@@ -317,7 +317,9 @@ impl Solo {
         let has_digest = base.config.digest_enabled && !matches!(txn, Txn::Error { .. });
         let digest = has_digest.then(|| self.outstanding.digest());
         let logged = LoggedTxn { header, txn, digest };
-        let body = base.store.append(&logged);
+        let body = base.store.encode(&logged);
+        base.store.append(zxid, body.clone());
+        base.store.park(Vouch::OwnAck(zxid));
         base.event(Event::Proposed { zxid, txn: body.clone() });
         base.event(Event::Logged { zxid, txn: body.clone() });
         self.in_flight.push_back(InFlight { logged, body, asker });

@@ -145,7 +145,9 @@ impl World {
         let digest = life.ahead.digest();
         self.history.insert(header.zxid, (digest, life.ahead_sessions.len()));
         let logged = LoggedTxn { header, digest: (!txn.is_failed()).then_some(digest), txn };
-        life.store.append(&logged);
+        let body = life.store.encode(&logged);
+        life.store.append(header.zxid, body);
+        life.store.park(Vouch::OwnAck(header.zxid));
         life.waiting.push_back(logged);
     }
 
