@@ -56,3 +56,21 @@ pub const PENDING_TXNS: usize = 100_000;
 
 /// Bytes of those.
 pub const PENDING_BYTES: usize = 256 << 20;
+
+/// Longest packet of a learner: a request at jute.maxbuffer's largest sensible size, or a PING with millions of sessions.
+pub const MAX_LEARNER_PACKET: usize = 64 << 20;
+
+/// Longest packet of a leader: a transaction, with its header.
+pub const MAX_LEADER_PACKET: usize = MAX_TXN + (1 << 10);
+
+/// Learners that may wait at a server which does not lead yet; the oldest gives way.
+pub const QUORUM_WAITING: usize = 256;
+
+/// What one of those may send meanwhile: its FOLLOWERINFO.
+pub const QUORUM_WAITING_BYTES: usize = 4 << 10;
+
+/// Unsent bytes of one peer above which its connection is given up: it is far behind, and a snapshot is cheaper.
+pub const PEER_UNSENT: usize = 256 << 20;
+
+/// Unsent bytes up to which a snapshot's stream goes on being written.
+pub const STREAM_AHEAD: usize = 1 << 20;

@@ -53,8 +53,10 @@ impl Sessions {
     /// recovery knows: each session takes a transaction, so no id is drawn twice, whatever the clocks do.
     pub fn new(server_id: u8, last: Zxid, tick: Span) -> Sessions {
         assert!(tick > Span::ZERO, "a tick takes time");
-        let id = (((last.0 as u64) << 24) >> 8) | u64::from(server_id) << 56;
-        Sessions { tick, next_id: SessionId(id as i64), sessions: BTreeMap::new(), buckets: BTreeMap::new() }
+        let next_id = SessionId((u64::from(server_id) << 56) as i64);
+        let mut new = Sessions { tick, next_id, sessions: BTreeMap::new(), buckets: BTreeMap::new() };
+        new.begin_after(last);
+        new
     }
 
     /// Takes over what recovery (or a former leader) left. Each session gets its full timeout again, and new ids stay clear
@@ -69,10 +71,35 @@ impl Sessions {
         }
     }
 
+    /// A reign begins: every session lives, with its full timeout again. While nobody was served, nobody could show life; and
+    /// a close that was under way may have come to nothing.
+    pub fn restart(&mut self, now: Time) {
+        let all: Vec<(SessionId, i32)> = self.iter().collect();
+        for (id, timeout_ms) in all {
+            self.commit_create(id, timeout_ms, now);
+        }
+    }
+
+    /// Other sessions take the place of all: a leader's snapshot.
+    pub fn replace(&mut self, list: impl IntoIterator<Item = (SessionId, i32)>, now: Time) {
+        self.sessions.clear();
+        self.buckets.clear();
+        for (id, timeout_ms) in list {
+            self.commit_create(id, timeout_ms, now);
+        }
+    }
+
+    /// New ids from here on are those of a life that begins after `last`. Another server has led meanwhile.
+    pub fn begin_after(&mut self, last: Zxid) {
+        let server = self.next_id.0 as u64 >> 56;
+        let id = ((last.0 as u64) << 24) >> 8 | server << 56;
+        self.next_id = SessionId(id.max(self.next_id.0 as u64) as i64);
+    }
+
     /// Draws the id of a new session, which lives once [`Sessions::commit_create`] is called for it.
     pub fn create(&mut self) -> SessionId {
         // 0 means "no session", and the lowest number marks containers.
-        while matches!(self.next_id.0, 0 | i64::MIN) {
+        while matches!(self.next_id.0, 0 | i64::MIN) || self.sessions.contains_key(&self.next_id) {
             self.next_id.0 += 1;
         }
         let id = self.next_id;

@@ -326,6 +326,11 @@ impl Store {
         out.push(Output::Event(Event::SnapshotFailed { fault }));
     }
 
+    /// A snapshot is on its way: the tree's one image is taken.
+    pub fn is_writing_snapshot(&self) -> bool {
+        self.snapshot.is_some()
+    }
+
     /// When [`Store::purge`] wants to be called.
     pub fn next_purge(&self) -> Option<Time> {
         self.purge_at

@@ -36,6 +36,8 @@ pub(super) enum State {
         /// The last of those writes.
         after: Zxid,
     },
+    /// The leader is asked whether its session lives. Nothing is read meanwhile.
+    Revalidating { session: SessionId, timeout_ms: i32, read_only: Option<bool> },
     /// In session.
     Open { session: SessionId, timeout_ms: i32 },
     /// closeSession has been proposed; what comes behind it is dropped.
@@ -159,6 +161,7 @@ impl Connection {
             State::Fresh => None,
             State::Connecting { session, .. }
             | State::Returning { session, .. }
+            | State::Revalidating { session, .. }
             | State::Open { session, .. }
             | State::Closing { session } => Some(session),
         }
@@ -167,7 +170,10 @@ impl Connection {
     /// Nothing more is looked at until something that it waits for has happened. `share`: so many of its requests may wait.
     pub(super) fn is_blocked(&self, share: usize) -> bool {
         match self.state {
-            State::Connecting { .. } | State::Returning { .. } | State::Closing { .. } => true,
+            State::Connecting { .. }
+            | State::Returning { .. }
+            | State::Revalidating { .. }
+            | State::Closing { .. } => true,
             State::Fresh | State::Open { .. } => {
                 self.line.is_full()
                     || self.line.len() >= share

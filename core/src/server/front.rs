@@ -16,8 +16,8 @@ use bytes::BytesMut;
 pub(super) enum Ask {
     /// A session.
     Session(ConnectRequest),
-    /// An operation, in session: completely decoded, or why not.
-    Operation(Asked, Result<Request, Bad>),
+    /// An operation, in session: completely decoded, or why not; and its frame, header included.
+    Operation(Asked, Result<Request, Bad>, BytesMut),
 }
 
 /// Whose operation it is, and what its reply needs.
@@ -28,6 +28,8 @@ pub(super) struct Asked {
     pub(super) op: OpCode,
     /// Bytes of its frame.
     pub(super) size: usize,
+    /// What its session asked for.
+    pub(super) timeout_ms: i32,
 }
 
 impl Base {
@@ -56,7 +58,7 @@ impl Base {
             let asked = if fresh {
                 ConnectRequest::decode(&mut Reader::new(&frame)).map(|request| Some(Ask::Session(request)))
             } else {
-                self.operation(id, &frame)
+                self.operation(id, frame)
             };
             match asked {
                 Ok(Some(ask)) => return Some(ask),
@@ -70,8 +72,8 @@ impl Base {
     }
 
     /// A frame in session: `None` if it has been dealt with.
-    fn operation(&mut self, id: Conn, frame: &BytesMut) -> Result<Option<Ask>, Bad> {
-        let mut r = Reader::new(frame);
+    fn operation(&mut self, id: Conn, frame: BytesMut) -> Result<Option<Ask>, Bad> {
+        let mut r = Reader::new(&frame);
         let RequestHeader { xid, op } = RequestHeader::decode(&mut r)?;
         let Some(conn) = self.conns.get_mut(id) else { return Ok(None) };
         let State::Open { session, timeout_ms } = conn.state else {
@@ -106,7 +108,8 @@ impl Base {
             }
             Some(op) => {
                 let request = Request::decode(op, &mut r);
-                Ok(Some(Ask::Operation(Asked { session, xid, op, size: frame.len() }, request)))
+                let asked = Asked { session, xid, op, size: frame.len(), timeout_ms };
+                Ok(Some(Ask::Operation(asked, request, frame)))
             }
         }
     }

@@ -22,11 +22,26 @@ pub(super) struct Waiting {
 #[derive(Debug)]
 pub(super) enum What {
     /// Its own commit.
-    Write { zxid: Zxid },
-    /// Only the writes in front of it.
+    Write(Commit),
+    /// The leader's word that all before it is applied.
+    Sync {
+        /// Names it to the role.
+        tag: u64,
+        request: Request,
+    },
+    /// Only the requests in front of it.
     Read(Request),
     /// The same; its record did not parse.
     Malformed(MalformedReply),
+}
+
+/// How a write knows its commit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Commit {
+    /// This server gave it its zxid.
+    Own(Zxid),
+    /// A leader will: by session and xid.
+    Forwarded,
 }
 
 /// How a request that does not parse is answered.
@@ -63,19 +78,32 @@ impl Line {
         self.waiting.push_back(waiting);
     }
 
-    /// The write whose commit this is: it stands in front, since all in front of it has been answered.
-    pub(super) fn committed(&mut self, zxid: Zxid) -> Waiting {
-        let front = self.pop();
-        match front {
-            Some(w) if matches!(w.what, What::Write { zxid: z } if z == zxid) => w,
-            other => panic!("{zxid} commits, but the line's front is {other:?}"),
+    /// The write whose commit this is, if there is one: then it stands in front, since all in front of it has been answered.
+    pub(super) fn committed(&mut self, zxid: Zxid, cxid: i32) -> Option<Waiting> {
+        let front = self.waiting.front()?;
+        match front.what {
+            What::Write(Commit::Own(own)) if own == zxid => self.pop(),
+            What::Write(Commit::Forwarded) if front.xid.0 == cxid => self.pop(),
+            What::Write(_) | What::Sync { .. } | What::Read(_) | What::Malformed(_) => None,
         }
     }
 
-    /// The next request that needs no commit.
+    /// A sync is done: it waits only for those in front of it now.
+    pub(super) fn synced(&mut self, done: u64) {
+        for waiting in &mut self.waiting {
+            if let What::Sync { tag, request } = &waiting.what
+                && *tag == done
+            {
+                waiting.what = What::Read(request.clone());
+                return;
+            }
+        }
+    }
+
+    /// The next request that waits for nothing.
     pub(super) fn next_ready(&mut self) -> Option<Waiting> {
         match self.waiting.front()?.what {
-            What::Write { .. } => None,
+            What::Write(_) | What::Sync { .. } => None,
             What::Read(_) | What::Malformed(_) => self.pop(),
         }
     }

@@ -2,7 +2,6 @@
 
 use super::Base;
 use super::words::{VERSION, mode};
-use crate::boundary::RoleName;
 use std::fmt::{Display, Write};
 
 pub(super) fn mntr(base: &Base, out: &mut String) {
@@ -11,7 +10,7 @@ pub(super) fn mntr(base: &Base, out: &mut String) {
     };
     let stats = &base.stats;
     put("version", &VERSION);
-    put("server_state", &mode(RoleName::Standalone));
+    put("server_state", &mode(base.role));
     put("avg_latency", &stats.latency.avg());
     put("min_latency", &stats.latency.min());
     put("max_latency", &stats.latency.max());

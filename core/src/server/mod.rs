@@ -1,38 +1,51 @@
-//! One server: bytes in, bytes and disk operations out. Answers to `ZooKeeperServer` and its request processors.
-//! The only module that knows all the others.
+//! One server: bytes in, bytes and disk operations out. Answers to `ZooKeeperServer`, `QuorumPeer` and their request
+//! processors. The only module that knows all the others.
 //!
-//! [`Base`] is what outlives a role: tree, sessions, watches, store, connections. A [`Role`] is a value that borrows it.
-//! A write goes front → solo (prep → append) → store → durable → commit: tree, watches, reply; a read goes front → line →
-//! reply.
+//! [`Base`] is what outlives a role: tree, sessions, watches, store, clients. [`Member`] is what outlives it in an ensemble:
+//! the election, the connections of the quorum port. A [`Role`] is a value that borrows them.
+//! A write goes front → clients → proposer (prep) → store or zab → commit: tree, watches, reply; a read goes front →
+//! clients → reply.
 
+mod base;
+mod clients;
 mod conn;
 mod front;
+mod leading;
+mod learning;
 mod line;
+mod looking;
+mod member;
 mod mntr;
 mod outstanding;
+mod peers;
 mod prep;
+mod proposer;
 mod read;
 mod reaper;
+mod reply;
+mod snapshots;
 mod solo;
 mod stats;
 mod words;
 
-use crate::acl;
-use crate::boundary::{CloseCause, Conn, Event, Input, Output, PeerInfo, RoleName, Stop, Timer};
+use crate::boundary::{Input, Output, RoleName, Timer};
 use crate::config::Config;
 use crate::disk::{Recovered, Store};
-use crate::id::{SessionId, Zxid};
-use crate::limits;
-use crate::proto::{Acl, EventKind, Id, perms};
+use crate::id::Zxid;
 use crate::rng::Rng;
 use crate::session::Sessions;
 use crate::time::{Now, Span, Time};
-use crate::tree::{Change, Tree};
+use crate::tree::Tree;
 use crate::watch::WatchTable;
-use conn::{Connection, Connections};
+use base::Base;
+use conn::Connections;
+use leading::Leading;
+use learning::Learning;
+use looking::Looking;
+use member::{Member, Next};
 use solo::Solo;
 use stats::Stats;
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 /// A server. [`Server::step`] is its only door.
 #[derive(Debug)]
@@ -46,26 +59,14 @@ pub struct Server {
 enum Role {
     /// Standalone: a quorum of one.
     Solo(Solo),
-}
-
-/// What outlives a role.
-#[derive(Debug)]
-struct Base {
-    config: Config,
-    now: Now,
-    started: Now,
-    tree: Tree,
-    sessions: Sessions,
-    watches: WatchTable,
-    store: Store,
-    conns: Connections,
-    stats: Stats,
-    /// Requests in all lines.
-    waiting: usize,
-    /// The outputs of the step under way.
-    out: Vec<Output>,
-    /// Kept empty between applies.
-    changes: Vec<Change>,
+    /// In an ensemble, without a leader.
+    Looking(Box<Member>, Looking),
+    /// The leader, or elected to be it.
+    Leading(Box<Member>, Box<Leading>),
+    /// A follower or observer, or about to be one.
+    Learning(Box<Member>, Box<Learning>),
+    /// Only while one role takes the place of another.
+    Changing,
 }
 
 /// Read-only: for checkers, metrics and admin queries.
@@ -79,38 +80,49 @@ pub struct View<'a> {
     pub role: RoleName,
     /// True once clients are served.
     pub serving: bool,
-    /// The last transaction that got a zxid.
+    /// The last transaction that got a zxid here or, in an ensemble, was logged.
     pub last_proposed: Zxid,
     /// Open client connections.
     pub connections: usize,
 }
 
 impl Server {
-    /// A server on what recovery found. The first step, whatever it is, starts its disk work; clients are served once
-    /// what was recovered is durable ([`Event::Became`]).
+    /// A server on what recovery found. The first step, whatever it is, starts its disk work; clients are served and votes
+    /// are cast once what was recovered is durable.
     pub fn new(config: Config, recovered: Recovered, seed: [u8; 32], now: Now) -> Server {
         let mut rng = Rng::new(seed);
         let mut out = Vec::new();
         // A standalone server creates sessions as server 1.
-        let mut sessions = Sessions::new(1, recovered.last_zxid, Span::from_millis(config.tick_ms));
+        let session_server = config.ensemble.as_ref().map_or(1, |_| config.server_id.0 as u8);
+        let mut sessions =
+            Sessions::new(session_server, recovered.last_zxid, Span::from_millis(config.tick_ms));
         sessions.restore(recovered.sessions.iter().copied(), now.mono);
-        let solo = Solo::new(&recovered.tree, &config, now);
+        let member = config.ensemble.as_ref().map(|ensemble| {
+            let (server_id, tick) = (config.server_id, Span::from_millis(config.tick_ms));
+            Member::recover(server_id, tick, ensemble, &recovered, rng.seed())
+        });
         let (tree, store) = Store::open(recovered, &config, rng.seed(), &mut out);
         let base = Base {
             now,
             started: now,
+            role: RoleName::Standalone,
             tree,
             sessions,
             watches: WatchTable::new(rng.u64()),
             store,
             conns: Connections::new(config.max_client_cnxns, config.max_cnxns),
+            connecting: BTreeMap::new(),
             stats: Stats::default(),
             waiting: 0,
             out,
             changes: Vec::new(),
             config,
         };
-        Server { base, role: Role::Solo(solo) }
+        let role = match member {
+            None => Role::Solo(Solo::new(&base)),
+            Some((member, history)) => Role::Looking(Box::new(member), Looking::recovering(history)),
+        };
+        Server { base, role }
     }
 
     /// Takes one input and appends what is to be done to `out`. Never fails, never blocks. `now.mono` must not go back.
@@ -119,135 +131,98 @@ impl Server {
         self.base.now = now;
         out.append(&mut self.base.out);
         std::mem::swap(&mut self.base.out, out);
-        match &mut self.role {
-            Role::Solo(solo) => solo.on(&mut self.base, input),
+        let base = &mut self.base;
+        let mut next = match &mut self.role {
+            Role::Solo(solo) => {
+                solo.on(base, input);
+                None
+            }
+            Role::Looking(m, looking) => looking.on(base, m, input),
+            Role::Leading(m, leading) => leading.on(base, m, input),
+            Role::Learning(m, learning) => learning.on(base, m, input),
+            Role::Changing => unreachable!("a step ends with a role"),
+        };
+        while let Some(role) = next {
+            next = self.become_next(role);
         }
         self.base.flush();
+        self.flush_peers();
         std::mem::swap(&mut self.base.out, out);
+    }
+
+    fn flush_peers(&mut self) {
+        match &mut self.role {
+            Role::Looking(m, _) | Role::Learning(m, _) => {
+                m.peers.flush(&mut self.base.out);
+            }
+            Role::Leading(m, leading) => {
+                for conn in m.peers.flush(&mut self.base.out) {
+                    leading.peer_gone(&mut self.base, conn);
+                }
+            }
+            Role::Solo(_) | Role::Changing => {}
+        }
+    }
+
+    /// The only place that installs a role.
+    fn become_next(&mut self, next: Next) -> Option<Next> {
+        let base = &mut self.base;
+        let (mut m, history) = match std::mem::replace(&mut self.role, Role::Changing) {
+            Role::Looking(m, looking) => (m, looking.into_history()),
+            Role::Leading(m, leading) => (m, leading.end(base)),
+            Role::Learning(m, learning) => (m, learning.end(base)),
+            Role::Solo(_) | Role::Changing => unreachable!("only members change their roles"),
+        };
+        match next {
+            Next::Look => {
+                let (looking, next) = Looking::begin(base, &mut m, history);
+                self.role = Role::Looking(m, looking);
+                next
+            }
+            Next::Lead => {
+                let (leading, next) = Leading::begin(base, &mut m, history);
+                self.role = Role::Leading(m, Box::new(leading));
+                next
+            }
+            Next::Learn(kind, leader) => {
+                let (learning, next) = Learning::begin(base, &mut m, history, kind, leader);
+                self.role = Role::Learning(m, Box::new(learning));
+                next
+            }
+        }
     }
 
     /// When to step it with [`Input::Wake`] if nothing else happens, and which timer that is.
     pub fn next_wake(&self) -> Option<(Time, Timer)> {
         match &self.role {
             Role::Solo(solo) => solo.next_wake(&self.base),
+            Role::Looking(m, looking) => looking.next_wake(&self.base).chain(m.next_wake()).min(),
+            Role::Leading(m, leading) => leading.next_wake(&self.base).chain(m.next_wake()).min(),
+            Role::Learning(m, learning) => learning.next_wake(&self.base).chain(m.next_wake()).min(),
+            Role::Changing => unreachable!("a step ends with a role"),
         }
     }
 
     /// What it is and holds.
     pub fn view(&self) -> View<'_> {
         let base = &self.base;
-        match &self.role {
-            Role::Solo(solo) => View {
-                tree: &base.tree,
-                sessions: &base.sessions,
-                role: RoleName::Standalone,
-                serving: solo.is_serving(),
-                last_proposed: solo.last_proposed(),
-                connections: base.conns.len(),
-            },
-        }
-    }
-}
-
-impl Base {
-    fn event(&mut self, event: Event) {
-        self.out.push(Output::Event(event));
-    }
-
-    fn stop(&mut self, stop: Stop) {
-        self.out.push(Output::Stop(stop));
-    }
-
-    /// The end of a step: disk work first, so that it is under way while replies are written.
-    fn flush(&mut self) {
-        self.store.flush(&mut self.out);
-        while let Some(conn) = self.conns.next_dirty() {
-            self.flush_conn(conn);
-        }
-    }
-
-    fn flush_conn(&mut self, id: Conn) {
-        let share = self.share();
-        let Some(conn) = self.conns.get_mut(id) else { return };
-        conn.flush(id, &mut self.out);
-        if conn.unsent() > limits::SEND_CLOSE {
-            self.close(id, CloseCause::SlowReader);
-        } else if let Some(on) = conn.pause_changed(share) {
-            self.out.push(Output::Pause { conn: id, on });
-        }
-    }
-
-    /// Accepts a connection, unless there are too many.
-    fn open(&mut self, id: Conn, peer: PeerInfo) {
-        if self.conns.may_open(peer) {
-            self.conns.insert(id, Connection::new(peer, self.now));
-        } else {
-            self.stats.rejected += 1;
-            self.event(Event::ConnClosed { conn: id, cause: CloseCause::TooManyConnections });
-            self.out.push(Output::Close { conn: id });
-        }
-    }
-
-    /// Closes a connection from this side: what is queued for it leaves first.
-    fn close(&mut self, id: Conn, cause: CloseCause) {
-        let Some(mut conn) = self.forget(id) else { return };
-        conn.flush(id, &mut self.out);
-        self.event(Event::ConnClosed { conn: id, cause });
-        self.out.push(Output::Close { conn: id });
-    }
-
-    /// Drops all that hangs on a connection.
-    fn forget(&mut self, id: Conn) -> Option<Connection> {
-        let conn = self.conns.remove(id)?;
-        self.watches.remove_conn(id);
-        self.waiting -= conn.line.len();
-        self.stats.dropped += 1;
-        Some(conn)
-    }
-
-    /// Makes `conn` the owner of `session`; the connection that owned it on this server is closed.
-    fn attach(&mut self, session: SessionId, id: Conn, reattached: bool) {
-        if let Some(old) = self.conns.attach(session, id) {
-            self.close(old, CloseCause::SessionMoved);
-        }
-        self.event(Event::SessionAttached { session, conn: id, reattached });
-    }
-
-    /// Gives every session its full timeout: while nobody was served, nobody could show life.
-    fn renew_sessions(&mut self) {
-        let all: Vec<SessionId> = self.sessions.iter().map(|(id, _)| id).collect();
-        for id in all {
-            self.sessions.touch(id, None, self.now.mono);
-        }
-    }
-
-    /// The identities of a connection; none if it is gone.
-    fn ids(&self, id: Conn) -> &[Id] {
-        self.conns.get(id).map_or(&[], |c| c.ids())
-    }
-
-    /// How many requests of one connection may wait. While more wait in all than globalOutstandingLimit allows, it is an equal
-    /// part of the limit, one at least, so that whoever asks much does not shut the others out.
-    fn share(&self) -> usize {
-        let limit = self.config.global_outstanding_limit as usize;
-        if self.waiting <= limit {
-            return usize::MAX;
-        }
-        (limit / self.conns.len().max(1)).max(1)
-    }
-
-    /// Tells everyone who watches, before any reply that shows the change.
-    fn fire(&mut self, zxid: Zxid, change: &Change) {
-        let (conns, stats, skip) = (&mut self.conns, &mut self.stats, self.config.skip_acl);
-        let mut deliver = |id: Conn, kind: EventKind, path: &str, acl: &Arc<[Acl]>| {
-            let Some(conn) = conns.get_mut(id) else { return };
-            // A watcher that may not read the node learns nothing of it; its one-shot watch is used up all the same.
-            if acl::allowed(skip, acl, perms::READ, conn.ids()) {
-                stats.sent += 1;
-                conn.notify(zxid, kind, path);
-                conns.touch(id);
-            }
+        let (serving, last_proposed) = match &self.role {
+            Role::Solo(solo) => (solo.is_serving(), solo.last_proposed()),
+            Role::Looking(_, looking) => (false, looking.history().last()),
+            Role::Leading(_, leading) => (leading.is_serving(), leading.history().last()),
+            Role::Learning(_, learning) => (learning.is_serving(), learning.history().last()),
+            Role::Changing => unreachable!("a step ends with a role"),
         };
-        self.watches.fire(change, &mut deliver);
+        View {
+            tree: &base.tree,
+            sessions: &base.sessions,
+            role: base.role,
+            serving,
+            last_proposed,
+            connections: base.conns.len(),
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -171,7 +171,7 @@ fn server_lines(base: &Base, out: &mut String) {
     line(out, format_args!("Connections: {}", base.conns.len()));
     line(out, format_args!("Outstanding: {}", base.waiting));
     line(out, format_args!("Zxid: {}", base.tree.last_zxid()));
-    line(out, format_args!("Mode: {}", mode(RoleName::Standalone)));
+    line(out, format_args!("Mode: {}", mode(base.role)));
     line(out, format_args!("Node count: {}", base.tree.node_count()));
 }
 

@@ -15,6 +15,7 @@ use super::sync::EXACT;
 use super::{Cause, Lost, MAX_EPOCH, Settings, ZabOut};
 use crate::boundary::{Conn, Vouch};
 use crate::id::{Epoch, ServerId, SessionId, Zxid};
+use crate::jute::Bad;
 use crate::limits;
 use crate::proto::{ForwardedRequest, FromLeader, FromLearner, LearnerInfo, PacketType, QuorumPacket};
 use crate::quorum::LearnerType;
@@ -574,6 +575,13 @@ impl Learner {
             }
         } else if self.deadline.is_some_and(|at| at <= now) {
             self.lose(Lost::Silent, out);
+        }
+    }
+
+    /// What the leader says cannot be read.
+    pub fn malformed(&mut self, bad: Bad, out: &mut Vec<ZabOut>) {
+        if !matches!(self.phase, Phase::Over) {
+            self.lose(Lost::Malformed(bad), out);
         }
     }
 

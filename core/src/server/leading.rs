@@ -1,0 +1,431 @@
+//! The leader: its learners, its clients, everybody's writes. ZAB says what is sent and when a transaction is history; this role
+//! makes the transactions and answers. Answers to `Leader` and `LeaderZooKeeperServer` with their request processors.
+
+use super::base::Base;
+use super::clients::{self, Clients, Coming, Door, Write};
+use super::front::Asked;
+use super::learning::CREATE_SESSION;
+use super::line::Commit;
+use super::member::{Member, Next};
+use super::proposer::{Asker, Chore, Proposal, Proposer, orphans};
+use super::snapshots::Snapshots;
+use crate::boundary::{AdminOrder, CloseCause, Conn, Event, Input, Port, RoleName, Stop, Timer};
+use crate::id::{Epoch, SessionId, Zxid};
+use crate::jute::Reader;
+use crate::limits;
+use crate::proto::{ErrorCode, ForwardedRequest, LoggedTxn, OpCode, Request};
+use crate::session::Touch;
+use crate::time::Time;
+use crate::zab::{Cause, History, Leader, Lost, ZabOut};
+use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Leading {
+    zab: Leader,
+    /// What ZAB asks for and has not been carried out: empty between steps.
+    todo: VecDeque<ZabOut>,
+    phase: Phase,
+    proposer: Proposer,
+    /// Which connection a session was used on last: only from there its writes are taken. Answers to `SessionImpl.owner`.
+    owners: BTreeMap<SessionId, Owner>,
+    /// Learners that asked for sessions whose writes are under way.
+    revalidations: Vec<Revalidation>,
+    snapshots: Snapshots,
+    stopping: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// Discovery and synchronisation.
+    Preparing,
+    /// The epoch is served.
+    Serving,
+    /// The role is over.
+    Over,
+}
+
+/// Where a session is used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Owner {
+    /// At a client of this server.
+    Here,
+    /// At this learner.
+    Learner(Conn),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Revalidation {
+    learner: Conn,
+    session: SessionId,
+    after: Zxid,
+}
+
+impl Clients for Leading {
+    fn door(&self) -> Door {
+        match self.phase {
+            Phase::Preparing | Phase::Over => Door::Shut,
+            Phase::Serving if self.stopping || self.zab.next_zxid().is_none() => Door::Closing,
+            Phase::Serving => Door::Open,
+        }
+    }
+
+    fn used(&mut self, _: SessionId, _: i32) {}
+
+    fn create_session(&mut self, base: &mut Base, session: SessionId, timeout: i32) {
+        self.owners.insert(session, Owner::Here);
+        self.propose(base, Asker::server(session), Proposal::CreateSession { timeout });
+    }
+
+    fn come_back(&mut self, base: &mut Base, id: Conn, coming: Coming) {
+        if self.proposer.come_back(base, id, coming) {
+            self.owners.insert(coming.session, Owner::Here);
+        }
+    }
+
+    fn write(&mut self, base: &mut Base, write: Write<'_>) -> Commit {
+        let Asked { session, xid, .. } = write.asked;
+        let ids = Arc::clone(base.conns.get(write.id).expect("it has just asked").ids());
+        let asker = Asker { session, cxid: xid.0, ids: &ids };
+        Commit::Own(self.take(base, Owner::Here, asker, write.request))
+    }
+
+    fn misread(&mut self, base: &mut Base, asked: Asked) -> Option<Commit> {
+        let asker = Asker { session: asked.session, cxid: asked.xid.0, ids: &[] };
+        Some(Commit::Own(self.propose(base, asker, Proposal::Failed(ErrorCode::MarshallingError))))
+    }
+
+    /// All that anybody has been told of is applied here.
+    fn sync(&mut self, _: &mut Base, _: Write<'_>) -> Option<u64> {
+        None
+    }
+}
+
+impl Leading {
+    /// A server that was elected.
+    pub(super) fn begin(base: &mut Base, m: &mut Member, history: History) -> (Leading, Option<Next>) {
+        base.become_role(RoleName::Leader);
+        let mut out = Vec::new();
+        let zab = Leader::new(m.me, m.zab, history, m.view().clone(), base.now.mono, &mut out);
+        let mut leading = Leading {
+            zab,
+            todo: out.into(),
+            phase: Phase::Preparing,
+            proposer: Proposer::new(base),
+            owners: BTreeMap::new(),
+            revalidations: Vec::new(),
+            snapshots: Snapshots::default(),
+            stopping: false,
+        };
+        // Those that came early.
+        for conn in m.peers.ids() {
+            leading.with_zab(|zab, out| zab.opened(base.now.mono, conn, out));
+            leading.packets(base, m, conn);
+        }
+        let next = leading.carry_out(base, m);
+        (leading, next)
+    }
+
+    /// The role is over: the history goes on.
+    pub(super) fn end(mut self, base: &mut Base) -> History {
+        self.snapshots.give_up(base);
+        base.role_over();
+        self.zab.into_history()
+    }
+
+    pub(super) fn is_serving(&self) -> bool {
+        self.phase == Phase::Serving
+    }
+
+    pub(super) fn history(&self) -> &History {
+        self.zab.history()
+    }
+
+    pub(super) fn next_wake(&self, base: &Base) -> impl Iterator<Item = (Time, Timer)> {
+        let chores = self.is_serving().then(|| self.proposer.next_wake(base));
+        let zab = self.zab.next_wake().map(|at| (at, Timer::Zab));
+        base.next_wake().chain(chores.into_iter().flatten()).chain(zab)
+    }
+
+    fn with_zab(&mut self, call: impl FnOnce(&mut Leader, &mut Vec<ZabOut>)) {
+        let mut out = Vec::new();
+        call(&mut self.zab, &mut out);
+        self.todo.extend(out);
+    }
+
+    /// One input.
+    pub(super) fn on(&mut self, base: &mut Base, m: &mut Member, input: Input<'_>) -> Option<Next> {
+        let (_, input) = m.hear(base, input);
+        let now = base.now.mono;
+        match input {
+            None => {}
+            Some(Input::Wake) => self.with_zab(|zab, out| zab.wake(now, out)),
+            Some(Input::Opened { conn, port: Port::Quorum, .. }) => {
+                m.peers.open(conn, limits::MAX_LEARNER_PACKET);
+                self.with_zab(|zab, out| zab.opened(now, conn, out));
+            }
+            Some(Input::Opened { port: Port::Client | Port::Election, .. }) => {
+                unreachable!("heard by the member")
+            }
+            Some(Input::Received { conn, bytes }) if m.peers.contains(conn) => {
+                m.peers.feed(conn, bytes);
+                self.packets(base, m, conn);
+            }
+            Some(Input::Received { conn, bytes }) => clients::received(self, base, conn, bytes),
+            Some(Input::Writable { conn }) if m.peers.contains(conn) => {
+                m.peers.drained(conn);
+                self.zab.snapshot_moves(now, conn);
+                self.snapshots.go_on(base, &mut m.peers, conn);
+            }
+            Some(Input::Writable { conn }) => clients::writable(self, base, conn),
+            Some(Input::Closed { conn }) if m.peers.contains(conn) => {
+                m.peers.forget(conn);
+                self.peer_gone(base, conn);
+            }
+            Some(Input::Closed { conn }) => {
+                base.forget(conn);
+            }
+            Some(Input::Durable { lane, upto }) => {
+                for vouch in base.durable(lane, upto) {
+                    base.event(Event::Vouched(vouch));
+                    self.with_zab(|zab, out| zab.durable(now, vouch, out));
+                }
+            }
+            Some(Input::Admin { order: AdminOrder::Shutdown }) => {
+                self.stopping = true;
+                self.with_zab(|zab, out| zab.hand_over(now, out));
+            }
+            Some(Input::Admin { order: AdminOrder::HostGauges { .. } } | Input::DiskFailed { .. }) => {
+                unreachable!("heard by the member")
+            }
+        }
+        let next = self.carry_out(base, m);
+        if next.is_some() || self.phase == Phase::Over {
+            return next;
+        }
+        self.chores(base);
+        let next = self.carry_out(base, m);
+        base.timers();
+        next
+    }
+
+    /// A learner's connection is gone.
+    pub(super) fn peer_gone(&mut self, base: &mut Base, conn: Conn) {
+        self.zab.closed(conn);
+        self.snapshots.forget(base, conn);
+        self.revalidations.retain(|r| r.learner != conn);
+    }
+
+    /// Packets of a learner.
+    fn packets(&mut self, base: &mut Base, m: &mut Member, conn: Conn) {
+        loop {
+            match m.peers.next_packet(conn) {
+                Ok(Some(packet)) => self.with_zab(|zab, out| zab.packet(base.now.mono, conn, packet, out)),
+                Ok(None) => return,
+                Err(bad) => {
+                    self.peer_gone(base, conn);
+                    return m.peers.close(conn, CloseCause::Peer(Cause::Malformed(bad)), &mut base.out);
+                }
+            }
+        }
+    }
+
+    fn chores(&mut self, base: &mut Base) {
+        while self.door() == Door::Open
+            && let Some(chore) = self.proposer.chore(base)
+        {
+            match chore {
+                Chore::Expired(session) => {
+                    self.propose(base, Asker::server(session), Proposal::CloseSession);
+                }
+                Chore::Garbage(delete) => {
+                    self.propose(base, Asker::server(SessionId::NONE), Proposal::Write(&delete));
+                }
+            }
+        }
+        if self.is_serving() && !self.snapshots.is_sending() {
+            base.store.maybe_snapshot(&mut base.tree, &base.sessions, &mut base.out);
+        }
+    }
+
+    // ---- what ZAB asks for ----
+
+    fn carry_out(&mut self, base: &mut Base, m: &mut Member) -> Option<Next> {
+        loop {
+            while let Some(out) = self.todo.pop_front() {
+                if let Some(next) = self.carry_out_one(base, m, out) {
+                    self.phase = Phase::Over;
+                    return next;
+                }
+            }
+            let Some(conn) = self.snapshots.next(base) else { return None };
+            self.with_zab(|zab, out| zab.snapshot_begun(base.now.mono, conn, out));
+        }
+    }
+
+    /// `Some`: the role is over, and what comes next.
+    fn carry_out_one(&mut self, base: &mut Base, m: &mut Member, out: ZabOut) -> Option<Option<Next>> {
+        match out {
+            ZabOut::Send { conn, packet } => m.peers.send(conn, &packet),
+            ZabOut::Close { conn, cause } => {
+                self.snapshots.forget(base, conn);
+                self.revalidations.retain(|r| r.learner != conn);
+                m.peers.close(conn, CloseCause::Peer(cause), &mut base.out);
+            }
+            ZabOut::Append { zxid, body } => base.log(zxid, body),
+            ZabOut::WriteEpoch { file, epoch } => base.store.write_epoch(file, epoch, &mut base.out),
+            ZabOut::Park(vouch) => base.store.park(vouch),
+            ZabOut::WantSnapshot { conn } => self.snapshots.want(conn),
+            ZabOut::SendSnapshot { conn, .. } => self.snapshots.begin(base, &mut m.peers, conn),
+            ZabOut::Deliver { zxid, body, .. } => self.deliver(base, zxid, body),
+            ZabOut::Request { conn, request } => self.forwarded(base, conn, request),
+            ZabOut::Revalidate { conn, session, timeout } => self.revalidate(base, conn, session, timeout),
+            ZabOut::Touched { sessions } => {
+                for (session, timeout) in sessions {
+                    base.sessions.touch(session, Some(timeout), base.now.mono);
+                }
+            }
+            ZabOut::Established { epoch } => base.event(Event::Established { epoch }),
+            ZabOut::Committed { zxid, acks } => base.event(Event::QuorumAcked { zxid, acks }),
+            ZabOut::Activated { epoch } => self.activated(base, m, epoch),
+            ZabOut::Lost { why } => return Some(self.lost(base, why)),
+            ZabOut::Dial
+            | ZabOut::Truncate { .. }
+            | ZabOut::Install { .. }
+            | ZabOut::ReceiveSnapshot { .. }
+            | ZabOut::Revalidated { .. }
+            | ZabOut::Synced { .. }
+            | ZabOut::NewLeaderConfig { .. } => unreachable!("a learner's: {out:?}"),
+        }
+        None
+    }
+
+    fn activated(&mut self, base: &mut Base, m: &mut Member, epoch: Epoch) {
+        self.phase = Phase::Serving;
+        base.begin_epoch(epoch);
+        // The history that was delivered just now is under what is proposed.
+        self.proposer = Proposer::new(base);
+        m.synchronised(epoch);
+        for session in orphans(base) {
+            self.propose(base, Asker::server(session), Proposal::CloseSession);
+        }
+    }
+
+    fn lost(&mut self, base: &mut Base, why: Lost) -> Option<Next> {
+        base.event(Event::RoleLost { why });
+        if self.stopping {
+            base.close_all(CloseCause::Stopping);
+            base.stop(Stop::Ordered);
+            return None;
+        }
+        Some(Next::Look)
+    }
+
+    fn deliver(&mut self, base: &mut Base, zxid: Zxid, body: Bytes) {
+        if self.phase == Phase::Preparing {
+            // History from before this reign.
+            let logged = LoggedTxn::decode(&body).expect("it was read when it was logged");
+            base.commit_foreign(logged, body);
+            return;
+        }
+        let mut unblocked: Vec<Conn> = self.proposer.committed(base, zxid).into_iter().collect();
+        self.proposer.welcome_back(base, zxid, &mut unblocked);
+        for i in (0..self.revalidations.len()).rev() {
+            if self.revalidations[i].after <= zxid {
+                let Revalidation { learner, session, .. } = self.revalidations.remove(i);
+                self.revalidated(base, learner, session);
+            }
+        }
+        for id in unblocked {
+            clients::pump(self, base, id);
+        }
+    }
+
+    // ---- requests ----
+
+    fn propose(&mut self, base: &mut Base, asker: Asker<'_>, proposal: Proposal<'_>) -> Zxid {
+        let zxid = self.zab.next_zxid().expect("the door is open");
+        let body = self.proposer.prepare(base, zxid, asker, proposal);
+        self.with_zab(|zab, out| zab.propose(base.now.mono, zxid, body, None, out));
+        zxid
+    }
+
+    /// A write of a session from where it is used, if it may write there. Answers to `SessionTracker.checkSession`.
+    fn take(&mut self, base: &mut Base, from: Owner, asker: Asker<'_>, request: &Request) -> Zxid {
+        let session = asker.session;
+        if let Request::CloseSession = request {
+            return match base.sessions.begin_close(session) {
+                true => self.propose(base, asker, Proposal::CloseSession),
+                false => self.propose(base, asker, Proposal::Failed(ErrorCode::SessionExpired)),
+            };
+        }
+        let proposal = if !base.sessions.is_live(session) {
+            Proposal::Failed(ErrorCode::SessionExpired)
+        } else if *self.owners.entry(session).or_insert(from) != from {
+            Proposal::Failed(ErrorCode::SessionMoved)
+        } else {
+            Proposal::Write(request)
+        };
+        self.propose(base, asker, proposal)
+    }
+
+    /// A learner forwards what one of its clients asks.
+    fn forwarded(&mut self, base: &mut Base, conn: Conn, request: ForwardedRequest) {
+        if self.door() != Door::Open {
+            // The role is about to end, and the connection with it.
+            return;
+        }
+        let ForwardedRequest { session, cxid, op, body, authinfo } = request;
+        let ids = authinfo.unwrap_or_default();
+        let asker = Asker { session, cxid, ids: &ids };
+        let mut r = Reader::new(&body);
+        let refused = match OpCode::from_int(op) {
+            Some(OpCode::Sync) => return self.with_zab(|zab, out| zab.sync(conn, out)),
+            Some(OpCode::CloseSession) => Ok(Request::CloseSession),
+            Some(op) if clients::is_write(op) => {
+                Request::decode(op, &mut r).map_err(|_| ErrorCode::MarshallingError)
+            }
+            None if op == CREATE_SESSION => match r.int() {
+                Ok(timeout) => {
+                    self.owners.insert(session, Owner::Learner(conn));
+                    self.propose(base, asker, Proposal::CreateSession { timeout });
+                    return;
+                }
+                Err(_) => Err(ErrorCode::MarshallingError),
+            },
+            Some(_) | None => Err(ErrorCode::Unimplemented),
+        };
+        match refused {
+            Ok(request) => {
+                base.sessions.touch(session, None, base.now.mono);
+                self.take(base, Owner::Learner(conn), asker, &request);
+            }
+            Err(code) => {
+                self.propose(base, asker, Proposal::Failed(code));
+            }
+        }
+    }
+
+    /// A session returns at a learner: it is told so behind the session's writes that are under way.
+    fn revalidate(&mut self, base: &mut Base, learner: Conn, session: SessionId, timeout: i32) {
+        let live = base.sessions.touch(session, Some(timeout), base.now.mono) == Touch::Live;
+        if !live {
+            return self.with_zab(|zab, out| zab.revalidated(learner, session, false, out));
+        }
+        self.owners.insert(session, Owner::Learner(learner));
+        if let Some(old) = base.conns.of_session(session) {
+            base.close(old, CloseCause::SessionMoved);
+        }
+        match self.proposer.under_way(session) {
+            Some(after) => self.revalidations.push(Revalidation { learner, session, after }),
+            None => self.revalidated(base, learner, session),
+        }
+    }
+
+    fn revalidated(&mut self, base: &mut Base, learner: Conn, session: SessionId) {
+        let valid = base.sessions.is_live(session);
+        self.with_zab(|zab, out| zab.revalidated(learner, session, valid, out));
+    }
+}

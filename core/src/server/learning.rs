@@ -1,0 +1,436 @@
+//! A learner, follower or observer: history comes from the leader, writes go to it, reads are answered here. Answers to
+//! `FollowerZooKeeperServer`, `ObserverZooKeeperServer`, `LearnerSessionTracker` and `FollowerRequestProcessor`.
+
+use super::base::Base;
+use super::clients::{self, Clients, Coming, Door, Write};
+use super::conn::State;
+use super::front::Asked;
+use super::line::Commit;
+use super::member::{Member, Next};
+use super::peers::Snapshot;
+use crate::boundary::{AdminOrder, CloseCause, Conn, Event, Input, Output, Port, RoleName, Stop, Timer};
+use crate::id::{Epoch, ServerId, SessionId, Zxid};
+use crate::jute::{Bad, Write as _};
+use crate::limits;
+use crate::proto::{ForwardedRequest, LoggedTxn, OpCode, PacketType, QuorumPacket};
+use crate::quorum::LearnerType;
+use crate::time::Time;
+use crate::zab::{History, Learner, Lost, ZabOut};
+use bytes::{Bytes, BytesMut};
+use std::collections::{BTreeMap, VecDeque};
+
+/// The operation under which a learner asks for a new session.
+pub(super) const CREATE_SESSION: i32 = -10;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Learning {
+    zab: Learner,
+    leader: ServerId,
+    /// A dial under way, and how many there were.
+    dialling: Option<Conn>,
+    dials: usize,
+    /// What ZAB asks for and has not been carried out: empty between steps.
+    todo: VecDeque<ZabOut>,
+    phase: Phase,
+    /// Transactions that came in and have not been delivered.
+    decoded: VecDeque<LoggedTxn>,
+    /// A snapshot that came in and has not been installed.
+    staged: Option<Snapshot>,
+    /// Who waits for the leader's word on a session.
+    returning: BTreeMap<SessionId, VecDeque<Conn>>,
+    /// Whose syncs are under way.
+    syncs: BTreeMap<u64, Conn>,
+    last_tag: u64,
+    stopping: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// The history becomes the leader's.
+    Syncing,
+    /// The epoch is served.
+    Serving,
+    /// The role is over.
+    Over,
+}
+
+impl Clients for Learning {
+    fn door(&self) -> Door {
+        match self.phase {
+            Phase::Syncing | Phase::Over => Door::Shut,
+            Phase::Serving if self.stopping => Door::Closing,
+            Phase::Serving => Door::Open,
+        }
+    }
+
+    fn used(&mut self, session: SessionId, timeout_ms: i32) {
+        self.zab.touch(session, timeout_ms);
+    }
+
+    fn create_session(&mut self, _: &mut Base, session: SessionId, timeout: i32) {
+        let mut body = BytesMut::new();
+        body.int(timeout);
+        let (body, authinfo) = (body.freeze(), None);
+        self.forward(ForwardedRequest { session, cxid: 0, op: CREATE_SESSION, body, authinfo });
+    }
+
+    fn come_back(&mut self, base: &mut Base, id: Conn, coming: Coming) {
+        let Coming { session, timeout_ms, read_only } = coming;
+        if let Some(conn) = base.conns.get_mut(id) {
+            conn.state = State::Revalidating { session, timeout_ms, read_only };
+            self.returning.entry(session).or_default().push_back(id);
+            self.with_zab(|zab, out| {
+                zab.revalidate(session, timeout_ms, out);
+            });
+        }
+    }
+
+    fn write(&mut self, base: &mut Base, write: Write<'_>) -> Commit {
+        self.forward(forwarded(base, write));
+        Commit::Forwarded
+    }
+
+    /// Only what decodes is forwarded: a Java leader does not stand anything else.
+    fn misread(&mut self, _: &mut Base, _: Asked) -> Option<Commit> {
+        None
+    }
+
+    fn sync(&mut self, base: &mut Base, write: Write<'_>) -> Option<u64> {
+        self.last_tag += 1;
+        let tag = self.last_tag;
+        self.syncs.insert(tag, write.id);
+        let request = forwarded(base, write);
+        self.with_zab(|zab, out| {
+            zab.sync(tag, request, out);
+        });
+        Some(tag)
+    }
+}
+
+/// A client's request as the leader gets it.
+fn forwarded(base: &Base, write: Write<'_>) -> ForwardedRequest {
+    let Asked { session, xid, op, .. } = write.asked;
+    // Behind xid and opcode.
+    let body = match op {
+        OpCode::CloseSession => Bytes::new(),
+        _ => write.frame.freeze().slice(8..),
+    };
+    let ids = base.conns.get(write.id).expect("it has just asked").ids().to_vec();
+    ForwardedRequest { session, cxid: xid.0, op: op as i32, body, authinfo: Some(ids) }
+}
+
+impl Learning {
+    /// A server that knows its leader.
+    pub(super) fn begin(
+        base: &mut Base,
+        m: &mut Member,
+        history: History,
+        kind: LearnerType,
+        leader: ServerId,
+    ) -> (Learning, Option<Next>) {
+        base.become_role(match kind {
+            LearnerType::Participant => RoleName::Follower,
+            LearnerType::Observer => RoleName::Observer,
+        });
+        let mut out = Vec::new();
+        let version = m.view().committed.version;
+        let zab = Learner::new(m.me, kind, m.zab, history, version, base.now.mono, &mut out);
+        let mut learning = Learning {
+            zab,
+            leader,
+            dialling: None,
+            dials: 0,
+            todo: out.into(),
+            phase: Phase::Syncing,
+            decoded: VecDeque::new(),
+            staged: None,
+            returning: BTreeMap::new(),
+            syncs: BTreeMap::new(),
+            last_tag: 0,
+            stopping: false,
+        };
+        let next = learning.carry_out(base, m);
+        (learning, next)
+    }
+
+    /// The role is over: the history goes on.
+    pub(super) fn end(self, base: &mut Base) -> History {
+        if let Some(conn) = self.dialling {
+            base.out.push(Output::Close { conn });
+        }
+        base.role_over();
+        self.zab.into_history()
+    }
+
+    pub(super) fn is_serving(&self) -> bool {
+        self.phase == Phase::Serving
+    }
+
+    pub(super) fn history(&self) -> &History {
+        self.zab.history()
+    }
+
+    pub(super) fn next_wake(&self, base: &Base) -> impl Iterator<Item = (Time, Timer)> {
+        base.next_wake().chain(self.zab.next_wake().map(|at| (at, Timer::Zab)))
+    }
+
+    fn with_zab(&mut self, call: impl FnOnce(&mut Learner, &mut Vec<ZabOut>)) {
+        let mut out = Vec::new();
+        call(&mut self.zab, &mut out);
+        self.todo.extend(out);
+    }
+
+    /// Without a leader the role is about to end, and the connection that asked with it.
+    fn forward(&mut self, request: ForwardedRequest) {
+        self.with_zab(|zab, out| {
+            zab.request(request, out);
+        });
+    }
+
+    /// One input.
+    pub(super) fn on(&mut self, base: &mut Base, m: &mut Member, input: Input<'_>) -> Option<Next> {
+        let (_, input) = m.hear(base, input);
+        let now = base.now.mono;
+        match input {
+            None => {}
+            Some(Input::Wake) => {
+                base.timers();
+                self.with_zab(|zab, out| zab.wake(now, out));
+            }
+            Some(Input::Opened { conn, port: Port::Quorum, .. }) => self.opened(base, m, conn),
+            Some(Input::Opened { port: Port::Client | Port::Election, .. }) => {
+                unreachable!("heard by the member")
+            }
+            Some(Input::Received { conn, bytes }) if self.zab.conn() == Some(conn) => {
+                self.zab.heard(now);
+                m.peers.feed(conn, bytes);
+                return self.packets(base, m, conn);
+            }
+            Some(Input::Received { conn, bytes }) if m.peers.contains(conn) => {
+                m.waiting_says(base, conn, bytes);
+            }
+            Some(Input::Received { conn, bytes }) => clients::received(self, base, conn, bytes),
+            Some(Input::Writable { conn }) if m.peers.contains(conn) => m.peers.drained(conn),
+            Some(Input::Writable { conn }) => clients::writable(self, base, conn),
+            Some(Input::Closed { conn }) => self.closed(base, m, conn),
+            Some(Input::Durable { lane, upto }) => {
+                for vouch in base.durable(lane, upto) {
+                    base.event(Event::Vouched(vouch));
+                    self.with_zab(|zab, out| zab.durable(now, vouch, out));
+                }
+            }
+            Some(Input::Admin { order: AdminOrder::Shutdown }) => self.stopping = true,
+            Some(Input::Admin { order: AdminOrder::HostGauges { .. } } | Input::DiskFailed { .. }) => {
+                unreachable!("heard by the member")
+            }
+        }
+        self.carry_out(base, m)
+    }
+
+    fn opened(&mut self, base: &mut Base, m: &mut Member, conn: Conn) {
+        if self.dialling != Some(conn) {
+            // A learner that expects this server to lead soon.
+            return m.let_wait(base, conn);
+        }
+        self.dialling = None;
+        m.peers.open(conn, limits::MAX_LEADER_PACKET);
+        self.with_zab(|zab, out| zab.opened(base.now.mono, conn, out));
+    }
+
+    fn closed(&mut self, base: &mut Base, m: &mut Member, conn: Conn) {
+        if self.dialling == Some(conn) || self.zab.conn() == Some(conn) {
+            self.dialling = None;
+            m.peers.forget(conn);
+            self.with_zab(|zab, out| zab.closed(base.now.mono, Some(conn), out));
+        } else {
+            m.peers.forget(conn);
+            base.forget(conn);
+        }
+    }
+
+    /// Packets of the leader, and its snapshot among them.
+    fn packets(&mut self, base: &mut Base, m: &mut Member, conn: Conn) -> Option<Next> {
+        loop {
+            match m.peers.next_packet(conn) {
+                Ok(Some(packet)) => self.packet(base.now.mono, conn, packet),
+                Ok(None) => match m.peers.next_snapshot(conn) {
+                    Ok(Some(snapshot)) => {
+                        self.staged = Some(snapshot);
+                        self.with_zab(|zab, out| zab.snapshot_received(base.now.mono, out));
+                    }
+                    Ok(None) => return self.carry_out(base, m),
+                    Err(_) => self.with_zab(|zab, out| zab.snapshot_failed(out)),
+                },
+                Err(bad) => self.with_zab(|zab, out| zab.malformed(bad, out)),
+            }
+            let next = self.carry_out(base, m);
+            if next.is_some() || self.phase == Phase::Over {
+                return next;
+            }
+        }
+    }
+
+    /// A transaction is read when it comes: what cannot be applied later is not taken.
+    fn packet(&mut self, now: Time, conn: Conn, packet: QuorumPacket) {
+        let body = match packet.kind {
+            PacketType::Proposal | PacketType::Inform => packet.data.as_deref(),
+            PacketType::InformAndActivate => packet.data.as_deref().and_then(|d| d.get(8..)),
+            _ => None,
+        };
+        match body.map(LoggedTxn::decode) {
+            Some(Ok(logged)) if logged.header.zxid == packet.zxid => self.decoded.push_back(logged),
+            Some(Ok(_)) => return self.with_zab(|zab, out| zab.malformed(Bad::Tag(packet.kind as i32), out)),
+            Some(Err(bad)) => return self.with_zab(|zab, out| zab.malformed(bad, out)),
+            None => {}
+        }
+        self.with_zab(|zab, out| zab.packet(now, conn, packet, out));
+    }
+
+    // ---- what ZAB asks for ----
+
+    fn carry_out(&mut self, base: &mut Base, m: &mut Member) -> Option<Next> {
+        while let Some(out) = self.todo.pop_front() {
+            if let ZabOut::Lost { why } = out {
+                self.phase = Phase::Over;
+                base.event(Event::RoleLost { why });
+                return self.what_next(base, why);
+            }
+            self.carry_out_one(base, m, out);
+        }
+        if self.stopping && base.waiting == 0 {
+            return self.stop(base);
+        }
+        None
+    }
+
+    fn what_next(&mut self, base: &mut Base, why: Lost) -> Option<Next> {
+        if self.stopping {
+            return self.stop(base);
+        }
+        let _ = why;
+        Some(Next::Look)
+    }
+
+    fn stop(&mut self, base: &mut Base) -> Option<Next> {
+        self.phase = Phase::Over;
+        base.close_all(CloseCause::Stopping);
+        base.stop(Stop::Ordered);
+        None
+    }
+
+    fn carry_out_one(&mut self, base: &mut Base, m: &mut Member, out: ZabOut) {
+        match out {
+            ZabOut::Send { conn, packet } => m.peers.send(conn, &packet),
+            ZabOut::Close { conn, cause } => {
+                m.peers.close(conn, CloseCause::Peer(cause), &mut base.out);
+            }
+            ZabOut::Dial => self.dial(base, m),
+            ZabOut::Append { zxid, body } => base.log(zxid, body),
+            ZabOut::WriteEpoch { file, epoch } => base.store.write_epoch(file, epoch, &mut base.out),
+            ZabOut::Truncate { to } => {
+                base.event(Event::Truncated { to });
+                base.store.truncate(to, &mut base.out);
+            }
+            ZabOut::Install { zxid } => self.install(base, zxid),
+            ZabOut::Park(vouch) => base.store.park(vouch),
+            ZabOut::ReceiveSnapshot { conn, .. } => {
+                self.decoded.clear();
+                m.peers.receive_snapshot(conn, m.rng.u64());
+            }
+            ZabOut::Deliver { zxid, body, .. } => self.deliver(base, zxid, body),
+            ZabOut::Revalidated { session, valid } => self.revalidated(base, session, valid),
+            ZabOut::Synced { tag } => self.synced(base, tag),
+            ZabOut::Activated { epoch } => self.activated(base, m, epoch),
+            ZabOut::NewLeaderConfig { .. } => {}
+            ZabOut::WantSnapshot { .. }
+            | ZabOut::SendSnapshot { .. }
+            | ZabOut::Request { .. }
+            | ZabOut::Revalidate { .. }
+            | ZabOut::Touched { .. }
+            | ZabOut::Established { .. }
+            | ZabOut::Committed { .. } => unreachable!("a leader's: {out:?}"),
+            ZabOut::Lost { .. } => unreachable!("looked at before"),
+        }
+    }
+
+    /// Its addresses in turn.
+    fn dial(&mut self, base: &mut Base, m: &mut Member) {
+        let view = m.view();
+        let member = view.committed.member(self.leader).or(view.last_seen.member(self.leader));
+        let addrs: Vec<_> = member.into_iter().flat_map(|m| m.quorum_addrs()).collect();
+        if addrs.is_empty() {
+            // It has left the configuration since it was elected.
+            return self.with_zab(|zab, out| zab.closed(base.now.mono, None, out));
+        }
+        let to = addrs[self.dials % addrs.len()].clone();
+        self.dials += 1;
+        let conn = m.dials.next_conn();
+        self.dialling = Some(conn);
+        base.out.push(Output::Dial { conn, to, port: Port::Quorum });
+    }
+
+    fn install(&mut self, base: &mut Base, zxid: Zxid) {
+        let Snapshot { mut tree, sessions } = self.staged.take().expect("it has just come in");
+        tree.set_last_zxid(zxid);
+        base.event(Event::Installed { zxid, digest: tree.digest() });
+        base.tree = tree;
+        base.sessions.replace(sessions.iter().copied(), base.now.mono);
+        base.store.install(&mut base.tree, sessions.into_iter(), zxid, &mut base.out);
+    }
+
+    fn activated(&mut self, base: &mut Base, m: &mut Member, epoch: Epoch) {
+        self.phase = Phase::Serving;
+        base.begin_epoch(epoch);
+        m.synchronised(epoch);
+    }
+
+    fn deliver(&mut self, base: &mut Base, zxid: Zxid, body: Bytes) {
+        while self.decoded.front().is_some_and(|t| t.header.zxid < zxid) {
+            self.decoded.pop_front();
+        }
+        let logged = match self.decoded.front() {
+            Some(t) if t.header.zxid == zxid => self.decoded.pop_front().expect("just seen"),
+            Some(_) | None => LoggedTxn::decode(&body).expect("it was read when it was logged"),
+        };
+        if let crate::proto::Txn::CreateSession { timeout } = logged.txn {
+            self.zab.touch(logged.header.session, timeout);
+        }
+        if let Some(id) = base.commit_foreign(logged, body) {
+            clients::pump(self, base, id);
+        }
+        if self.is_serving() {
+            base.store.maybe_snapshot(&mut base.tree, &base.sessions, &mut base.out);
+        }
+    }
+
+    // ---- the leader's answers ----
+
+    fn revalidated(&mut self, base: &mut Base, session: SessionId, valid: bool) {
+        let Some(waiting) = self.returning.get_mut(&session) else { return };
+        let id = waiting.pop_front();
+        if waiting.is_empty() {
+            self.returning.remove(&session);
+        }
+        let Some(id) = id else { return };
+        let Some(State::Revalidating { timeout_ms, read_only, .. }) = base.conns.get(id).map(|c| c.state)
+        else {
+            return;
+        };
+        if !valid {
+            return base.turn_away(id, read_only);
+        }
+        base.stats.revalidations += 1;
+        base.attach(session, id, true);
+        base.welcome(id, session, timeout_ms, read_only);
+        clients::pump(self, base, id);
+    }
+
+    fn synced(&mut self, base: &mut Base, tag: u64) {
+        let Some(id) = self.syncs.remove(&tag) else { return };
+        let Some(conn) = base.conns.get_mut(id) else { return };
+        conn.line.synced(tag);
+        base.answer_ready(id);
+        clients::pump(self, base, id);
+    }
+}
