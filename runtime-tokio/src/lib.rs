@@ -3,11 +3,13 @@
 //! [`Server`] is an embedded server; the `zebu` binary is a thin face over it.
 //!
 //! Reading order: `server` (what starts and ends when), `node` (one step and its outputs), `transport`, `storage`; then
-//! [`client`], the client library, and [`cli`], a shell over it.
+//! [`client`], the client library, and [`cli`], a shell over it; [`ensemble`], servers as child processes, and [`bench`].
 
+pub mod bench;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod ensemble;
 mod events;
 mod files;
 mod host;
