@@ -2,8 +2,9 @@
 //! match every [`Output`], with no wildcard arm. Nothing here has behaviour beyond naming.
 
 use crate::addr::Addr;
+use crate::cause::{Cause, Lost};
 use crate::id::{Epoch, ServerId, SessionId, Zxid};
-use crate::zab::{Cause, Lost};
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -235,6 +236,15 @@ impl fmt::Display for FileName {
             FileName::CurrentEpochTemp => write!(f, "currentEpoch.tmp"),
         }
     }
+}
+
+/// The epoch files.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EpochFile {
+    /// `acceptedEpoch`.
+    Accepted,
+    /// `currentEpoch`.
+    Current,
 }
 
 /// A file-level disk operation.

@@ -10,6 +10,7 @@
 
 pub mod addr;
 pub mod boundary;
+pub mod cause;
 pub mod config;
 pub mod id;
 pub mod limits;

@@ -13,10 +13,10 @@ pub(super) use rewrite::Install;
 
 use super::catalog::Catalog;
 use super::log::{self, HEADER_LEN};
+use crate::boundary::EpochFile;
 use crate::boundary::{Dir, DiskOp, Event, FileName, Lane, Output, Ticket, Vouch};
 use crate::id::{Epoch, Zxid};
 use crate::limits::LOG_IN_FLIGHT;
-use crate::zab::EpochFile;
 use bytes::BytesMut;
 use std::collections::VecDeque;
 

@@ -8,6 +8,7 @@ use super::appender::{Appender, Install, LogIndex};
 use super::catalog::{Catalog, Health};
 use super::recover::{OnDisk, Recovered};
 use super::snapshot::{Form, Whole, Writer, shown_digest};
+use crate::boundary::EpochFile;
 use crate::boundary::{Dir, DiskFault, DiskOp, Event, FileName, Lane, Output, Ticket, Vouch};
 use crate::config::Config;
 use crate::id::{Epoch, SessionId, Zxid};
@@ -17,7 +18,6 @@ use crate::rng::Rng;
 use crate::session::Sessions;
 use crate::time::{Span, Time};
 use crate::tree::Tree;
-use crate::zab::EpochFile;
 use bytes::{Bytes, BytesMut};
 
 /// Java keeps at least three snapshots, whatever the settings say.

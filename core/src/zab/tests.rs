@@ -4,6 +4,7 @@
 mod ensemble;
 
 use super::*;
+use crate::proto::PacketType;
 use crate::proto::{FromLeader, FromLearner, LearnerInfo, ZAB_VERSION};
 use crate::quorum::{ConfigRules, LearnerType, QuorumVerifier, QuorumView};
 use proptest::prelude::*;

@@ -18,9 +18,9 @@
 use super::super::catalog::{Catalog, Health, snapshot_name};
 use super::super::snapshot::{Form, Whole};
 use super::{Appender, LogIndex};
+use crate::boundary::EpochFile;
 use crate::boundary::{Dir, DiskOp, FileName, Output};
 use crate::id::{Epoch, Zxid};
-use crate::zab::EpochFile;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
