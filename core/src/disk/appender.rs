@@ -60,7 +60,7 @@ pub(super) struct Appender {
     /// The last zxid once all that was asked for is done.
     last_zxid: Zxid,
     index: LogIndex,
-    /// Cuts and installs that wait, and the last ticket of those that were handed over.
+    /// Epoch files, cuts and installs that wait, and the last ticket of those that were handed over.
     rewrites: usize,
     rewritten: Ticket,
 }
@@ -121,23 +121,24 @@ impl Appender {
 
     /// Queues an epoch file.
     pub(super) fn write_epoch(&mut self, file: EpochFile, epoch: Epoch) {
-        self.work.push_back(Work::Epoch(file, epoch));
+        self.rewrite(Work::Epoch(file, epoch));
     }
 
     /// Queues a cut.
     pub(super) fn truncate(&mut self, to: Zxid) {
         self.last_zxid = self.last_zxid.min(to);
+        self.roll = true;
         self.rewrite(Work::Truncate(to));
     }
 
     /// Queues a snapshot that takes the log's place.
     pub(super) fn install(&mut self, install: Install) {
         self.last_zxid = install.whole.zxid;
+        self.roll = true;
         self.rewrite(Work::Install(install));
     }
 
     fn rewrite(&mut self, work: Work) {
-        self.roll = true;
         self.rewrites += 1;
         self.work.push_back(work);
     }
@@ -155,7 +156,7 @@ impl Appender {
         }
     }
 
-    /// True if no cut and no install is under way: what the tree holds is what a crash leaves, or more.
+    /// True if a crash leaves nothing that the tree and the epochs contradict: only entries are under way.
     pub(super) fn is_settled(&self) -> bool {
         self.rewrites == 0 && self.rewritten <= self.durable
     }
@@ -177,25 +178,21 @@ impl Appender {
                 }
                 Work::Install(_) if !bulk_is_quiet => return,
                 Work::Epoch(..) | Work::Truncate(_) | Work::Install(_) | Work::Park(_) => {
-                    match self.work.pop_front().expect("just seen") {
-                        Work::Entry(_) => unreachable!("done above"),
-                        Work::Epoch(file, epoch) => self.put_epoch(file, epoch, out),
-                        Work::Truncate(to) => {
-                            self.cut(to, catalog, out);
-                            self.rewrite_done();
-                        }
-                        Work::Install(install) => {
-                            self.put_install(install, catalog, out);
-                            self.rewrite_done();
-                        }
-                        Work::Park(vouch) => self.hold(vouch, out),
-                    }
+                    let work = self.work.pop_front().expect("just seen");
+                    self.hand_over(work, catalog, out);
                 }
             }
         }
     }
 
-    fn rewrite_done(&mut self) {
+    fn hand_over(&mut self, work: Work, catalog: &mut Catalog, out: &mut Vec<Output>) {
+        match work {
+            Work::Entry(_) => unreachable!("entries are taken in one go"),
+            Work::Park(vouch) => return self.hold(vouch, out),
+            Work::Epoch(file, epoch) => self.put_epoch(file, epoch, out),
+            Work::Truncate(to) => self.cut(to, catalog, out),
+            Work::Install(install) => self.put_install(install, catalog, out),
+        }
         self.rewrites -= 1;
         self.rewritten = self.last_ticket;
     }

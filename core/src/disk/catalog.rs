@@ -32,6 +32,8 @@ pub(super) enum Meaning {
     Snapshot(Zxid, Form),
     /// A file that was being written by us when the server died.
     Leftover(FileName),
+    /// An epoch file that was being written.
+    EpochTemp(FileName),
     /// Java takes it for a log, we could not name it: "log.1.bak", "log.0A".
     Stray,
     /// Nothing that we or Java read as a log or snapshot.
@@ -41,6 +43,10 @@ pub(super) enum Meaning {
 impl Meaning {
     /// What a name means. Ours are the names that [`FileName`] shows; Java reads any `log.<hex>` with anything behind.
     pub(super) fn of(name: &str) -> Meaning {
+        let epochs = [FileName::AcceptedEpochTemp, FileName::CurrentEpochTemp];
+        if let Some(file) = epochs.into_iter().find(|file| file.to_string() == name) {
+            return Meaning::EpochTemp(file);
+        }
         let mut parts = name.split('.');
         let (kind, number) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         if kind == "writing" {

@@ -15,7 +15,12 @@
 //! | `writing.*` (`Leftover`) | removed at open | ours, never finished, nothing hangs on it |
 //! | `log.<hex>` spelled otherwise, or with something behind (`StrayLog`) | refuse; Java reads it as a log, and replays copies twice | ignoring it may lose transactions, using it may repeat them |
 //! | other names | not looked at | not ours |
-//! | epoch file that holds no number (`BadEpoch`) | refuse | an epoch is a promise |
+//! | epoch file that holds no epoch (`BadEpoch`) | refuse | an epoch is a promise |
+//! | member: epoch file missing (`NoEpoch`) | the epoch of the last zxid, written at open, as Java | |
+//! | member: `currentEpoch` below the last zxid's (`EpochOfLog`) | taken as it is; Java refuses | the log is written first |
+//! | the same, `currentEpoch.tmp` is not (`EpochAdopted`) | it becomes `currentEpoch`, as in Java | Java does not sync its rename |
+//! | member: `acceptedEpoch` below `currentEpoch` or the last zxid's (`EpochBehind`) | refuse, as Java | it is written before either |
+//! | member: `acceptedEpoch.tmp`, `currentEpoch.tmp` else (`Leftover`) | removed at open | never finished |
 //! | **snapshots** | | |
 //! | newest is cut, has a wrong sum, a node without parent … (`BadSnapshot`) | the next older one and more log | the log is kept for just this |
 //! | none is whole (`NoGoodSnapshot`) | refuse | their logs may be purged |
@@ -44,7 +49,12 @@
 //! | zxid of the one before (`Repeated`) | skipped | Java logs some error transactions so |
 //! | lower zxid (`Backward`) | refuse; Java complains and applies | |
 //! | hole: neither the next zxid nor a later epoch (`Gap`) | refuse; Java since 3.9.4 | holes are never papered over |
+//! | member: a later epoch that does not begin with its first zxid (`Gap`) | refuse; Java goes on | a leader would count what is missing as held |
 //! | digest differs from the logged one (`DigestMismatch`) | noted, as Java | Java has false ones |
+//!
+//! # Members of an ensemble
+//! The end of the log may not be history: a leader can have it cut off. So the tree gets the log only up to commitLogCount
+//! entries before its end, and the rest is [`Recovered::tail`]; but never less than what a fuzzy snapshot holds parts of.
 
 use super::appender::Place;
 use super::catalog::{Catalog, Health, Meaning, snapshot_name};
@@ -54,12 +64,13 @@ use super::tail::{Rot, Tail, judge_middle, judge_newest};
 use super::{FileError, Files, epoch};
 use crate::boundary::{Dir, FileName};
 use crate::config::Config;
-use crate::id::{SessionId, Zxid};
+use crate::id::{Epoch, SessionId, Zxid};
 use crate::jute::Bad;
 use crate::proto::{LoggedTxn, Txn};
 use crate::tree::{Change, Tree};
+use crate::zab::EpochFile;
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 mod rows;
 pub use rows::{RecoverError, RecoverNote, Row};
@@ -103,24 +114,22 @@ pub struct OnDisk {
     /// The snapshot that was read, and where the log's entries above it begin, in an ensemble.
     pub(super) base: Zxid,
     pub(super) places: Vec<Place>,
+    /// Epoch files to write.
+    pub(super) epochs: Vec<(EpochFile, Epoch)>,
+    /// currentEpoch.tmp is to become currentEpoch.
+    pub(super) adopt_epoch: bool,
 }
 
 /// Reads a server's folders. `seed` is the tree's.
 pub fn recover(files: &impl Files, config: &Config, seed: u64) -> Result<Recovered, RecoverError> {
     let mut notes = Vec::new();
-    let mut disk = survey(files, &mut notes)?;
-    let epoch = |name: FileName| -> Result<Option<i64>, RecoverError> {
-        match files.read(Dir::Data, &name.to_string()) {
-            Ok(bytes) => epoch::parse(&bytes).map(Some).ok_or(RecoverError::BadEpoch { file: name }),
-            Err(FileError::Missing) => Ok(None),
-            Err(error) => Err(RecoverError::Unreadable { name: name.to_string(), error }),
-        }
-    };
-    let (accepted_epoch, current_epoch) = (epoch(FileName::AcceptedEpoch)?, epoch(FileName::CurrentEpoch)?);
-    let Replay { tree, sessions, notes: more, cut, read, txns, bytes, .. } =
+    let mut disk = survey(files, config.ensemble.is_some(), &mut notes)?;
+    let found = epochs(files, config)?;
+    let Replay { tree, sessions, base, last, held, places, notes: more, cut, read, txns, bytes, .. } =
         Choice { files, config, seed, disk: &mut disk, notes: &mut notes }.run()?;
     notes.extend(more);
     disk.replayed = (txns, bytes);
+    (disk.base, disk.places) = (base, places);
     disk.sync.extend(read);
     if let Some((zxid, len)) = cut {
         let file = FileName::Log(zxid);
@@ -133,14 +142,39 @@ pub fn recover(files: &impl Files, config: &Config, seed: u64) -> Result<Recover
             disk.cut = Some((file, len));
         }
     }
-    let last_zxid = tree.last_zxid();
+    let (mut accepted_epoch, mut current_epoch) = (found.accepted, found.current);
+    if config.ensemble.is_some() {
+        let settled = epoch::settle(found, last, &mut notes)?;
+        (accepted_epoch, current_epoch) = (Some(settled.accepted), Some(settled.current));
+        (disk.epochs, disk.adopt_epoch) = (settled.write, settled.adopt);
+    }
     let sessions = sessions.into_iter().collect();
-    let tail = Vec::new();
-    Ok(Recovered { tree, sessions, last_zxid, tail, accepted_epoch, current_epoch, notes, disk })
+    // Copies: the files need not stay in memory for it.
+    let tail = held.into_iter().map(|(t, body)| (t.header.zxid, Bytes::copy_from_slice(&body))).collect();
+    Ok(Recovered { tree, sessions, last_zxid: last, tail, accepted_epoch, current_epoch, notes, disk })
+}
+
+/// Reads the epoch files; the one that was being written only matters to a member.
+fn epochs(files: &impl Files, config: &Config) -> Result<epoch::Found, RecoverError> {
+    let read = |name: FileName| match files.read(Dir::Data, &name.to_string()) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(FileError::Missing) => Ok(None),
+        Err(error) => Err(RecoverError::Unreadable { name: name.to_string(), error }),
+    };
+    let number = |name: FileName| {
+        let bytes = read(name)?;
+        bytes.map(|b| epoch::parse(&b).ok_or(RecoverError::BadEpoch { file: name })).transpose()
+    };
+    let current_temp = match config.ensemble {
+        Some(_) => read(FileName::CurrentEpochTemp)?.and_then(|bytes| epoch::parse(&bytes)),
+        None => None,
+    };
+    let (accepted, current) = (number(FileName::AcceptedEpoch)?, number(FileName::CurrentEpoch)?);
+    Ok(epoch::Found { accepted, current, current_temp })
 }
 
 /// Sorts the names in both folders.
-fn survey(files: &impl Files, notes: &mut Vec<RecoverNote>) -> Result<OnDisk, RecoverError> {
+fn survey(files: &impl Files, member: bool, notes: &mut Vec<RecoverNote>) -> Result<OnDisk, RecoverError> {
     let mut disk = OnDisk::default();
     for dir in [Dir::Data, Dir::Log] {
         let names = match files.list(dir) {
@@ -162,6 +196,7 @@ fn survey(files: &impl Files, notes: &mut Vec<RecoverNote>) -> Result<OnDisk, Re
                     disk.catalog.snapshots.insert((zxid, form), (len, Health::Unread));
                 }
                 (dir, Meaning::Leftover(file)) if file.dir() == dir => disk.remove.push(file),
+                (dir, Meaning::EpochTemp(file)) if member && file.dir() == dir => disk.remove.push(file),
                 (Dir::Data | Dir::Log, _) => {}
             }
         }
@@ -205,7 +240,8 @@ impl<F: Files> Choice<'_, F> {
                 }
             };
             drop(bytes);
-            let mut replay = match Replay::new(loaded).run(self.files, &self.disk.catalog) {
+            let fuzzy = loaded.digest.is_some_and(|(end, _)| end > zxid);
+            let mut replay = match Replay::new(loaded, self.config).run(self.files, &self.disk.catalog) {
                 Ok(replay) => replay,
                 Err(error) => return Err(ahead.unwrap_or(error)),
             };
@@ -222,6 +258,8 @@ impl<F: Files> Choice<'_, F> {
                 self.disk.needs_snapshot = true;
                 replay.notes.push(RecoverNote::SnapshotAheadOnly { file, needs, log_end });
             }
+            // A snapshot that needs no log to be one state: the only kind that can be left alone when the log is replaced.
+            self.disk.needs_snapshot |= fuzzy && self.config.ensemble.is_some();
             self.mark(zxid, form, Health::Verified);
             self.disk.sync.push(file);
             return Ok(replay);
@@ -241,7 +279,7 @@ impl<F: Files> Choice<'_, F> {
     fn without_snapshot(&mut self) -> Result<Replay, RecoverError> {
         self.disk.needs_snapshot = true;
         let empty = Loaded { tree: Tree::new(self.seed), sessions: BTreeMap::new(), digest: None };
-        let replay = Replay::new(empty);
+        let replay = Replay::new(empty, self.config);
         let Some(first) = self.disk.catalog.logs.keys().next() else {
             self.notes.push(RecoverNote::Fresh);
             return Ok(replay);
@@ -263,7 +301,7 @@ fn read(files: &impl Files, file: FileName) -> Result<Bytes, RecoverError> {
 struct Replay {
     tree: Tree,
     sessions: BTreeMap<SessionId, i32>,
-    /// From where on nothing is needed, and the last transaction met.
+    /// From where on transactions are needed, and the last one met.
     base: Zxid,
     last: Zxid,
     /// The snapshot's digest, if its transaction is yet to come.
@@ -275,12 +313,19 @@ struct Replay {
     read: Vec<FileName>,
     txns: u64,
     bytes: u64,
+    /// In an ensemble: entries and bytes that may be held back.
+    limits: Option<(usize, usize)>,
+    /// What is held back, and its bytes.
+    held: VecDeque<(LoggedTxn, Bytes)>,
+    held_bytes: usize,
+    /// In an ensemble: where each entry is.
+    places: Vec<Place>,
     /// The tree tells what changed; nobody watches yet.
     changes: Vec<Change>,
 }
 
 impl Replay {
-    fn new(loaded: Loaded) -> Replay {
+    fn new(loaded: Loaded, config: &Config) -> Replay {
         let Loaded { tree, sessions, digest } = loaded;
         let base = tree.last_zxid();
         let mut replay = Replay {
@@ -297,6 +342,10 @@ impl Replay {
             read: Vec::new(),
             txns: 0,
             bytes: 0,
+            limits: config.ensemble.as_ref().map(|e| (e.commit_log_count, e.commit_log_bytes)),
+            held: VecDeque::new(),
+            held_bytes: 0,
+            places: Vec::new(),
             changes: Vec::new(),
         };
         // An untouched database is written with digest 0.
@@ -338,7 +387,7 @@ impl Replay {
         })?;
         let end = loop {
             match entries.step() {
-                Step::Entry(entry) => self.entry(file, entry)?,
+                Step::Entry(entry) => self.entry(name, &bytes, entry)?,
                 Step::End(end) => break end,
             }
         };
@@ -355,8 +404,8 @@ impl Replay {
         Ok(())
     }
 
-    fn entry(&mut self, file: FileName, entry: Entry<'_>) -> Result<(), RecoverError> {
-        let at = entry.at as u64;
+    fn entry(&mut self, name: Zxid, bytes: &Bytes, entry: Entry<'_>) -> Result<(), RecoverError> {
+        let (file, at) = (FileName::Log(name), entry.at as u64);
         let bad = |cause| RecoverError::BadRecord { file, at, cause };
         // The zxid lies behind session and cxid.
         let zxid = entry.body.get(12..20).and_then(|b| b.first_chunk()).ok_or(bad(Bad::Short))?;
@@ -371,13 +420,37 @@ impl Replay {
         if zxid < last {
             return Err(RecoverError::Backward { file, at, last, found: zxid });
         }
-        if zxid.epoch() == last.epoch() && zxid.0 != last.0 + 1 {
+        let follows = if zxid.epoch() == last.epoch() {
+            zxid.0 == last.0 + 1
+        } else {
+            zxid.counter() == 1 || self.limits.is_none()
+        };
+        if !follows {
             return Err(RecoverError::Gap { file, at, last, found: zxid });
         }
-        self.apply(&LoggedTxn::decode(entry.body).map_err(bad)?);
+        let logged = LoggedTxn::decode(entry.body).map_err(bad)?;
+        self.last = zxid;
         self.txns += 1;
         self.bytes += entry.body.len() as u64;
+        if self.limits.is_some() {
+            self.places.push(Place { zxid, file: name, at });
+        }
+        self.hold(logged, bytes.slice_ref(entry.body));
         Ok(())
+    }
+
+    /// Applies what is not held back. A fuzzy snapshot holds parts of what follows it: that is applied.
+    fn hold(&mut self, logged: LoggedTxn, body: Bytes) {
+        let Some((count, bytes)) = self.limits.filter(|_| self.digest.is_none()) else {
+            return self.apply(&logged);
+        };
+        self.held_bytes += body.len();
+        self.held.push_back((logged, body));
+        while self.held.len() > count || self.held_bytes > bytes {
+            let (logged, body) = self.held.pop_front().expect("too much of it");
+            self.held_bytes -= body.len();
+            self.apply(&logged);
+        }
     }
 
     fn apply(&mut self, logged: &LoggedTxn) {
@@ -401,7 +474,6 @@ impl Replay {
         }
         self.tree.apply(header, txn, &mut self.changes);
         self.changes.clear();
-        self.last = header.zxid;
         // While a fuzzy snapshot is ahead of the log, no digest can be right.
         match (self.digest, digest) {
             (Some((zxid, digest)), _) if zxid <= header.zxid => {

@@ -89,7 +89,18 @@ impl Store {
         out: &mut Vec<Output>,
     ) -> (Tree, Store) {
         let Recovered { mut tree, sessions, last_zxid, disk, .. } = recovered;
-        let OnDisk { catalog, remove, cut, sync, needs_snapshot, replayed, base, places } = disk;
+        let OnDisk {
+            catalog,
+            remove,
+            cut,
+            sync,
+            needs_snapshot,
+            replayed,
+            base,
+            places,
+            epochs,
+            adopt_epoch,
+        } = disk;
         // What is below the first snapshot of our own is not gone back to.
         let base = if needs_snapshot { tree.last_zxid() } else { base };
         let mut store = Store {
@@ -121,6 +132,12 @@ impl Store {
         if needs_snapshot {
             kept = Some(FileName::Snapshot(tree.last_zxid()));
             store.first_snapshot(&mut tree, &sessions, out);
+        }
+        if adopt_epoch {
+            store.appender.adopt_epoch(out);
+        }
+        for (file, epoch) in epochs {
+            store.appender.put_epoch(file, epoch, out);
         }
         let remove = remove.into_iter().filter(|file| Some(*file) != kept);
         push(out, Lane::Log, remove.map(|file| DiskOp::Remove { file }));
@@ -360,5 +377,7 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+mod members;
 #[cfg(test)]
 mod tests;

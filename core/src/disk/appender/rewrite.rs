@@ -52,6 +52,14 @@ impl Appender {
         self.sync_dir(Dir::Data, out);
     }
 
+    /// Takes the epoch file that was being written for the one that counts.
+    pub(in crate::disk) fn adopt_epoch(&mut self, out: &mut Vec<Output>) {
+        let (temp, file) = (FileName::CurrentEpochTemp, FileName::CurrentEpoch);
+        let ticket = self.ticket();
+        self.emit(out, [DiskOp::Sync { file: temp, ticket }, DiskOp::Rename { from: temp, to: file }]);
+        self.sync_dir(Dir::Data, out);
+    }
+
     /// Writes a whole snapshot under its name; the folder is not synced yet.
     pub(in crate::disk) fn put_snapshot(&mut self, whole: Whole, out: &mut Vec<Output>) {
         let zxid = whole.zxid;

@@ -17,6 +17,10 @@ pub enum Row {
     Leftover,
     StrayLog,
     BadEpoch,
+    NoEpoch,
+    EpochOfLog,
+    EpochAdopted,
+    EpochBehind,
     BadSnapshot,
     NoGoodSnapshot,
     NoSnapshot,
@@ -51,6 +55,10 @@ impl Row {
         Row::Leftover,
         Row::StrayLog,
         Row::BadEpoch,
+        Row::NoEpoch,
+        Row::EpochOfLog,
+        Row::EpochAdopted,
+        Row::EpochBehind,
         Row::BadSnapshot,
         Row::NoGoodSnapshot,
         Row::NoSnapshot,
@@ -87,6 +95,12 @@ pub enum RecoverNote {
     Fresh,
     /// A file was being written when the server died.
     Leftover { file: FileName },
+    /// An epoch file is missing: the log's epoch is taken.
+    NoEpoch { file: FileName, taken: i64 },
+    /// currentEpoch is behind the log.
+    EpochOfLog { current: i64, of_log: i64 },
+    /// currentEpoch was behind the log, currentEpoch.tmp is not.
+    EpochAdopted { epoch: i64 },
     /// A snapshot that cannot be used.
     BadSnapshot { file: FileName, why: BadSnapshot },
     /// Logs without a snapshot, as the settings allow.
@@ -114,6 +128,9 @@ impl RecoverNote {
             RecoverNote::MissingFolder { .. } => Row::MissingFolder,
             RecoverNote::Fresh => Row::Fresh,
             RecoverNote::Leftover { .. } => Row::Leftover,
+            RecoverNote::NoEpoch { .. } => Row::NoEpoch,
+            RecoverNote::EpochOfLog { .. } => Row::EpochOfLog,
+            RecoverNote::EpochAdopted { .. } => Row::EpochAdopted,
             RecoverNote::BadSnapshot { .. } => Row::BadSnapshot,
             RecoverNote::TrustedEmpty => Row::TrustedEmpty,
             RecoverNote::SnapshotAhead { .. } => Row::SnapshotAhead,
@@ -133,6 +150,18 @@ impl fmt::Display for RecoverNote {
             RecoverNote::MissingFolder { dir } => write!(f, "the {dir:?} folder does not exist yet"),
             RecoverNote::Fresh => write!(f, "no snapshot and no log: a new, empty database"),
             RecoverNote::Leftover { file } => write!(f, "{file} was never finished; it is removed"),
+            RecoverNote::NoEpoch { file, taken } => {
+                write!(f, "{file} is missing: the epoch of the last transaction is taken, {taken}")
+            }
+            RecoverNote::EpochOfLog { current, of_log } => {
+                write!(
+                    f,
+                    "the log ends in epoch {of_log}, which this server has not begun: its own is {current}"
+                )
+            }
+            RecoverNote::EpochAdopted { epoch } => {
+                write!(f, "currentEpoch.tmp holds the log's epoch and becomes currentEpoch: {epoch}")
+            }
             RecoverNote::BadSnapshot { file, why } => {
                 write!(f, "{file} cannot be used, an older one is tried: {why}")
             }
@@ -178,6 +207,8 @@ pub enum RecoverError {
     StrayLog { name: String },
     /// An epoch file without a number.
     BadEpoch { file: FileName },
+    /// acceptedEpoch is behind currentEpoch or the log.
+    EpochBehind { accepted: i64, current: i64, of_log: i64 },
     /// Snapshots, but none that is whole: the newest, and what it lacks.
     NoGoodSnapshot { file: FileName, why: BadSnapshot },
     /// Logs, but no snapshot.
@@ -215,6 +246,7 @@ impl RecoverError {
             RecoverError::Unreadable { .. } => Row::Unreadable,
             RecoverError::StrayLog { .. } => Row::StrayLog,
             RecoverError::BadEpoch { .. } => Row::BadEpoch,
+            RecoverError::EpochBehind { .. } => Row::EpochBehind,
             RecoverError::NoGoodSnapshot { .. } => Row::NoGoodSnapshot,
             RecoverError::NoSnapshot { .. } => Row::NoSnapshot,
             RecoverError::LogTailLost { .. } => Row::LogTailLost,
@@ -247,8 +279,12 @@ impl fmt::Display for RecoverError {
                 "{name} looks like a log, but is not named as one: move it out of the folder if it is a copy, else give it its name back"
             ),
             RecoverError::BadEpoch { file } => {
-                write!(f, "{file} does not hold a number: put it back from a backup")
+                write!(f, "{file} does not hold an epoch: put it back from a backup")
             }
+            RecoverError::EpochBehind { accepted, current, of_log } => write!(
+                f,
+                "acceptedEpoch {accepted} is behind currentEpoch {current} or the log's epoch {of_log}: epoch files, log and snapshots must be those of one server"
+            ),
             RecoverError::NoGoodSnapshot { file, why } => write!(
                 f,
                 "no snapshot can be used, the newest, {file}, because {why}: put one back from a backup, with the logs after it"

@@ -1,12 +1,14 @@
 //! Every row of the truth table, on the smallest directory that has it, and what is done about it at open.
 
-use super::super::log::{put_entry, put_header};
+use super::super::log::{self, put_entry, put_header};
 use super::super::memory::Disk;
 use super::super::snapshot::Writer;
 use super::*;
 use crate::boundary::{DiskOp, Output, Vouch};
+use crate::config::EnsembleConfig;
 use crate::disk::Store;
 use crate::proto::{Acl, CreateKind, CreateTxn, TxnHeader};
+use crate::quorum::{ConfigRules, QuorumVerifier};
 use crate::time::Time;
 use bytes::BytesMut;
 
@@ -59,6 +61,7 @@ fn base() -> Disk {
 }
 
 /// What is to come of a row.
+#[derive(Clone, Copy)]
 enum Outcome {
     /// Starts with this last zxid.
     Starts(i64),
@@ -101,6 +104,26 @@ fn cases_of_folders() -> Vec<Case> {
         }),
         base_but(Row::StrayLog, Refuses, |disk| disk.put("log.6.bak", &log(&zxids(6..=8)))),
         base_but(Row::BadEpoch, Refuses, |disk| disk.put("currentEpoch", b"one")),
+    ]
+}
+
+/// Of members, whose log ends in epoch 1.
+fn cases_of_epochs() -> Vec<Case> {
+    let of = |row, outcome, files: &[(&str, &str)]| {
+        let mut history = zxids(1..=5);
+        history.extend(zxids([EPOCH | 1]));
+        let log = ("log.1", log(&history));
+        let mut case = only(row, outcome, &[("snapshot.0", snapshot(0)), log]);
+        files.iter().for_each(|(name, text)| case.disk.put(name, text.as_bytes()));
+        case
+    };
+    let end = Starts(EPOCH | 1);
+    let (accepted, current) = ("acceptedEpoch", "currentEpoch");
+    vec![
+        of(Row::NoEpoch, end, &[]),
+        of(Row::EpochOfLog, end, &[(accepted, "1"), (current, "0"), ("currentEpoch.tmp", "")]),
+        of(Row::EpochAdopted, end, &[(accepted, "1"), (current, "0"), ("currentEpoch.tmp", "1")]),
+        of(Row::EpochBehind, Refuses, &[(accepted, "1"), (current, "2")]),
     ]
 }
 
@@ -167,10 +190,11 @@ fn cases_of_entries() -> Vec<Case> {
 
 /// A directory for each row; two rows are of a disk's own and tested by themselves.
 fn cases() -> Vec<Case> {
-    let all: Vec<Case> = [cases_of_folders(), cases_of_snapshots(), cases_of_logs(), cases_of_entries()]
-        .into_iter()
-        .flatten()
-        .collect();
+    let all: Vec<Case> =
+        [cases_of_folders(), cases_of_epochs(), cases_of_snapshots(), cases_of_logs(), cases_of_entries()]
+            .into_iter()
+            .flatten()
+            .collect();
     let mut rows: Vec<Row> = all.iter().map(|c| c.row).collect();
     rows.extend([Row::MissingFolder, Row::Unreadable]);
     rows.sort();
@@ -179,7 +203,22 @@ fn cases() -> Vec<Case> {
 }
 
 fn settings(row: Row) -> Config {
-    Config { trust_empty_snapshot: row == Row::TrustedEmpty, ..Config::default() }
+    let member = matches!(row, Row::NoEpoch | Row::EpochOfLog | Row::EpochAdopted | Row::EpochBehind);
+    Config {
+        trust_empty_snapshot: row == Row::TrustedEmpty,
+        ensemble: member.then(|| ensemble(2)),
+        ..Config::default()
+    }
+}
+
+/// Settings of a member that holds back so many entries.
+fn ensemble(commit_log_count: usize) -> EnsembleConfig {
+    let members = QuorumVerifier::parse("server.1=h:2:3:participant\n", ConfigRules::default());
+    EnsembleConfig { commit_log_count, ..EnsembleConfig::new(members.expect("a configuration")) }
+}
+
+fn member(commit_log_count: usize) -> Config {
+    Config { ensemble: Some(ensemble(commit_log_count)), ..Config::default() }
 }
 
 #[test]
@@ -192,7 +231,11 @@ fn every_row_is_done_as_the_table_says() {
                 assert_eq!(got.last_zxid, Zxid(last), "{row:?}");
                 assert!(got.notes.iter().all(|n| !n.to_string().is_empty()));
                 let paths = got.tree.iter().filter(|(path, _)| path.starts_with("/n")).count() as i64;
-                let held = if row == Row::SnapshotAheadOnly { 9 } else { last };
+                let held = match row {
+                    Row::SnapshotAheadOnly => 9,
+                    _ if settings(row).ensemble.is_some() => 4,
+                    _ => last,
+                };
                 assert_eq!(paths, held, "{row:?}");
             }
             (Err(error), Refuses) => {
@@ -228,9 +271,13 @@ fn a_missing_folder_is_an_empty_one_and_an_unreadable_one_is_refused() {
 
 /// Opens the store, carries its disk work out; the promise that comes.
 fn open(disk: &mut Disk, row: Row) -> Vec<Vouch> {
-    let recovered = recover(disk, &settings(row), 0).expect("starts");
+    open_with(disk, &settings(row))
+}
+
+fn open_with(disk: &mut Disk, config: &Config) -> Vec<Vouch> {
+    let recovered = recover(disk, config, 0).expect("starts");
     let (mut out, mut vouches) = (Vec::new(), Vec::new());
-    let (mut tree, mut store) = Store::open(recovered, &settings(row), [0; 32], &mut out);
+    let (mut tree, mut store) = Store::open(recovered, config, [0; 32], &mut out);
     for output in out {
         let Output::Disk { lane, op } = output else { panic!("only disk work") };
         if let Some(upto) = disk.run(&op) {
@@ -248,12 +295,15 @@ fn what_starts_is_put_in_order_at_open_and_starts_again_without_a_word() {
         let Starts(last) = outcome else { continue };
         assert_eq!(open(&mut disk, row), [Vouch::Recovered(Zxid(last))], "{row:?}");
         disk.power_cut(&mut crate::rng::Rng::new([1; 32]));
-        let again = recover(&disk, &Config::default(), 0).unwrap_or_else(|e| panic!("{row:?}: {e}"));
+        let config = Config { trust_empty_snapshot: false, ..settings(row) };
+        let again = recover(&disk, &config, 0).unwrap_or_else(|e| panic!("{row:?}: {e}"));
         assert_eq!(again.last_zxid, Zxid(last), "{row:?}");
         let left: Vec<Row> = again.notes.iter().map(RecoverNote::row).collect();
         let stays: &[Row] = match row {
             // These are others' files, or nothing that a change of the disk would mend.
-            Row::BadSnapshot | Row::TornMiddle | Row::Repeated | Row::DigestMismatch => &[row],
+            Row::EpochOfLog | Row::BadSnapshot | Row::TornMiddle | Row::Repeated | Row::DigestMismatch => {
+                &[row]
+            }
             _ => &[],
         };
         assert_eq!(left, stays, "{row:?}");
@@ -289,4 +339,53 @@ fn a_torn_middle_needs_the_next_file_to_go_on() {
         disk.put("log.6", &log(&zxids([7])));
         assert_eq!(recover(&disk, &Config::default(), 0).unwrap_err().row(), Row::Gap);
     }
+}
+
+#[test]
+fn a_member_begins_an_epoch_with_its_first_transaction() {
+    for (next, goes) in [(EPOCH | 1, true), (EPOCH | 2, false), (9, true), (10, false)] {
+        let mut disk = base();
+        disk.put("log.9", &log(&zxids([next])));
+        let got = recover(&disk, &member(100), 0).map(|r| r.last_zxid);
+        assert_eq!(got.map_err(|e| e.row()), if goes { Ok(Zxid(next)) } else { Err(Row::Gap) });
+    }
+    // What follows a snapshot: its zxid need not be in the log.
+    for (at, next, goes) in [(4, 5, true), (4, 6, false), (EPOCH, EPOCH | 1, true), (EPOCH, EPOCH | 2, false)]
+    {
+        let mut disk = Disk::default();
+        disk.put(&format!("snapshot.{at:x}"), &snapshot(4));
+        disk.put(&format!("log.{next:x}"), &log(&zxids([next])));
+        assert_eq!(recover(&disk, &member(100), 0).is_ok(), goes, "{at:x} {next:x}");
+    }
+}
+
+#[test]
+fn a_member_holds_back_the_end_of_its_log() {
+    let tail = |disk: &Disk, config: &Config| {
+        let got = recover(disk, config, 0).expect("starts");
+        assert_eq!(got.last_zxid, Zxid(8));
+        for (zxid, body) in &got.tail {
+            assert_eq!(LoggedTxn::decode(body).expect("whole"), txn(zxid.0));
+        }
+        let from = got.tree.last_zxid().0;
+        assert!(got.tail.iter().map(|(z, _)| z.0).eq(from + 1..=8));
+        from
+    };
+    assert_eq!(tail(&base(), &Config::default()), 8);
+    for (count, from) in [(0, 8), (1, 7), (3, 5), (4, 4), (100, 4)] {
+        assert_eq!(tail(&base(), &member(count)), from, "{count}");
+    }
+    let len = entry_len() - log::FRAME_LEN;
+    for (bytes, from) in [(0, 8), (len - 1, 8), (len, 7), (2 * len + 1, 6)] {
+        let ensemble = Some(EnsembleConfig { commit_log_bytes: bytes, ..ensemble(100) });
+        assert_eq!(tail(&base(), &Config { ensemble, ..Config::default() }), from, "{bytes}");
+    }
+    // A snapshot that holds parts of 5 and 6.
+    let mut fuzzy = base();
+    fuzzy.edit("snapshot.4", |b| *b = snapshot(6));
+    assert_eq!(tail(&fuzzy, &member(100)), 6);
+    // One of its own takes its place.
+    open_with(&mut fuzzy, &member(100));
+    assert!(fuzzy.names().contains(&"snapshot.6"));
+    assert_eq!(tail(&fuzzy, &member(1)), 7);
 }
