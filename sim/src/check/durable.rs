@@ -1,12 +1,13 @@
-//! D1, D3, D4, T1, T2, Z2, Z3, Z4, F1: what servers promise, commit, apply and recover, against the images of their disks and
-//! against the model, which is folded here.
+//! D1, D3, D4, T1, T2, Z2, Z3, Z4, F1 of a standalone server: what it promises, commits, applies and recovers, against the image
+//! of its disk and against the model, which is folded here.
 
-use super::model::{Model, Place};
-use super::txn::Head;
+use super::model::{Index, Model, Place};
+use super::txn::{Head, Made, Op};
 use super::{Cx, Found, Rule};
 use crate::history::{Entry, Restored, ShadowOutcome};
 use zebu_core::boundary::{Event, Vouch};
 use zebu_core::id::{ServerId, Zxid};
+use zebu_core::time::Time;
 
 /// A recovery that has not been vouched for yet.
 #[derive(Clone, Copy, Debug)]
@@ -72,9 +73,9 @@ impl Disks {
         &mut self.disks[at]
     }
 
-    /// The last zxid that this server has applied.
-    pub(super) fn applied(&mut self, server: ServerId) -> Zxid {
-        self.of(server).applied
+    /// The state that this server's tree is in.
+    pub(super) fn applied(&mut self, model: &Model, server: ServerId) -> Option<Index> {
+        model.index(self.of(server).applied)
     }
 
     fn holders(&self, cx: Cx<'_>, zxid: Zxid) -> bool {
@@ -85,6 +86,7 @@ impl Disks {
 
     /// A client was shown this zxid.
     pub(super) fn shown(&self, cx: Cx<'_>, zxid: Zxid, found: &mut Found) {
+        found.look(Rule::D1);
         if zxid > Zxid::ZERO && !self.holders(cx, zxid) {
             found.add(Rule::D1, cx.at, || format!("a client was shown {zxid}, which a power cut would undo"));
         }
@@ -122,6 +124,7 @@ impl Disks {
             Event::Committed { zxid, .. } => {
                 let disk = self.of(server);
                 let before = std::mem::replace(&mut disk.committed, *zxid);
+                found.look(Rule::Z3);
                 if *zxid <= before {
                     found.add(Rule::Z3, at, || format!("server {server} commits {zxid} after {before}"));
                 }
@@ -142,6 +145,7 @@ impl Disks {
                         format!("server {server} applies {zxid} after {before}; committed up to {known}")
                     });
                 };
+                found.look(Rule::T1);
                 if model.digest(index) != *digest {
                     found.add(Rule::T1, at, || {
                         let wanted = model.digest(index);
@@ -159,6 +163,7 @@ impl Disks {
         let (Vouch::OwnAck(zxid) | Vouch::Ack(zxid) | Vouch::Recovered(zxid)) = vouch else { return };
         disk.vouched = disk.vouched.max(zxid);
         let (image, lied) = (disk.image, disk.lied);
+        found.look(Rule::D1);
         if image < zxid && !lied {
             found.add(Rule::D1, at, || {
                 format!("server {server}: {vouch:?}, but a power cut would leave {image}")
@@ -172,6 +177,7 @@ impl Disks {
             let zxid = Head::read(&h.bodies[body as usize]).map_or(Zxid::NONE, |head| head.zxid);
             committed(cx, model, server, zxid, Place::Tail(body), found);
         }
+        found.look(Rule::T2);
         match model.index(recovery.last) {
             Some(index) if model.digest(index) == recovery.digest => {}
             _ if lied => {}
@@ -198,6 +204,7 @@ impl Disks {
                 let disk = self.of(*server);
                 disk.recovery = Some(Recovery { last: *last, digest: *digest, tail: *tail });
                 let (must, lied) = (disk.vouched.max(disk.committed), disk.lied);
+                found.look(Rule::F1);
                 if *last < must && lied {
                     self.void = true;
                 } else if *last < must {
@@ -212,6 +219,7 @@ impl Disks {
                 if disk.lied || self.void {
                     return;
                 }
+                found.look(Rule::D3);
                 match outcome {
                     ShadowOutcome::Recovered(Restored { last, digest, .. }) => {
                         let must = disk.vouched;
@@ -240,24 +248,39 @@ impl Disks {
 /// A transaction is history: folds it, or compares it with what is known of it.
 fn committed(cx: Cx<'_>, model: &mut Model, server: ServerId, zxid: Zxid, place: Place, found: &mut Found) {
     let Cx { h, at, .. } = cx;
+    if zxid > model.last_zxid() {
+        return fold(cx, model, server, zxid, (place, Time(0)), found);
+    }
+    found.look(Rule::Z2);
+    let known = model.index(zxid).filter(|i| *i > 0).map(|i| model.txn(i).place.body(h));
+    if known != Some(place.body(h)) {
+        found.add(Rule::Z2, at, || format!("server {server}: two transactions are called {zxid}"));
+    }
+}
+
+/// Takes in the next transaction of the committed sequence.
+pub(super) fn fold(
+    cx: Cx<'_>,
+    model: &mut Model,
+    server: ServerId,
+    zxid: Zxid,
+    (place, born): (Place, Time),
+    found: &mut Found,
+) {
+    let Cx { h, at, .. } = cx;
     let last = model.last_zxid();
     let body = place.body(h);
-    if zxid <= last {
-        let known = model.index(zxid).filter(|i| *i > 0).map(|i| model.txn(i).place.body(h));
-        if known != Some(body) {
-            found.add(Rule::Z2, at, || format!("server {server}: two transactions are called {zxid}"));
-        }
-        return;
-    }
     let follows = if zxid.epoch() == last.epoch() {
         i64::from(zxid.counter()) == i64::from(last.counter()) + 1
     } else {
         zxid.epoch() > last.epoch() && zxid.counter() == 1
     };
+    found.look(Rule::Z4);
     if !follows {
         found.add(Rule::Z4, at, || format!("server {server}: {zxid} follows {last}"));
     }
     let read = Head::read(body).and_then(|head| Ok((head, head.record()?)));
+    found.look(Rule::D4);
     let Ok((head, (op, logged))) = read else {
         return found.add(Rule::D4, at, || format!("server {server}: the transaction {zxid} cannot be read"));
     };
@@ -267,14 +290,25 @@ fn committed(cx: Cx<'_>, model: &mut Model, server: ServerId, zxid: Zxid, place:
     }
     let session = model.session(head.session).copied();
     let over = session.is_some_and(|s| s.closed.is_some());
-    let failed = matches!(op, super::txn::Op::Error { .. });
+    let failed = matches!(op, Op::Error { .. });
+    found.look(Rule::S1);
     if over && !failed && head.kind != -11 {
         found.add(Rule::S1, at, || format!("{zxid} is of session {}, which is closed", head.session));
     }
-    if let Err((rule, text)) = model.fold(h, place, at, &head, &op) {
+    match op {
+        Op::CreateSession { .. } => found.look(Rule::S4),
+        Op::CloseSession { .. } => found.look(Rule::E1),
+        Op::Create { made: Made::Ephemeral, .. } => {
+            [Rule::S2, Rule::N1].into_iter().for_each(|r| found.look(r))
+        }
+        Op::Create { .. } => found.look(Rule::N1),
+        _ => {}
+    }
+    if let Err((rule, text)) = model.fold(h, place, (at, born), &head, &op) {
         found.add(rule, at, || format!("{zxid} {text}: {op:?}"));
     }
     let digest = model.digest(model.last());
+    found.look(Rule::T1);
     if logged.is_some_and(|l| l != digest) {
         found.add(Rule::T1, at, || format!("{zxid} is logged with a digest other than {digest:x}"));
     }

@@ -2,7 +2,7 @@
 //! verified, not searched for. Also what is known of each handle and call, which other rules ask for.
 
 use super::demand::Asker;
-use super::model::{Index, Model};
+use super::model::{Committed, Index, Model};
 use super::replies::{self, Judge};
 use super::rights::Credentials;
 use super::watches::{Sight, Watches};
@@ -10,7 +10,7 @@ use super::{Cx, Found, Limits, Rule};
 use crate::history::{Call, HandleState, History, Who};
 use std::collections::VecDeque;
 use zebu_core::boundary::Conn;
-use zebu_core::id::{SessionId, Zxid};
+use zebu_core::id::{Epoch, ServerId, SessionId, Zxid};
 use zebu_core::proto::{ErrorCode, Id, OpCode, Request, Response};
 use zebu_core::time::Time;
 
@@ -36,6 +36,10 @@ struct CallFacts {
     fresh: Index,
     /// The newest transaction known before it was made.
     known: Index,
+    /// The newest epoch whose leader served when it was made.
+    epoch: Epoch,
+    /// When it was given up for lost, by whom it may have been sent: the handle's number of connections so far.
+    lost_on: Option<usize>,
 }
 
 /// What is known of a handle.
@@ -46,6 +50,10 @@ pub(super) struct Handle {
     /// When something last came from a server, or the handle was made.
     pub(super) heard: Time,
     conn: Option<Conn>,
+    /// The server behind the last connection.
+    server: Option<ServerId>,
+    /// When servers took its connections for the session's, in order.
+    attached: Vec<(Time, Conn)>,
     /// Largest zxid of a reply.
     floor: Zxid,
     /// Calls without a return, in order.
@@ -77,6 +85,8 @@ pub(super) struct Order {
     credentials: Credentials,
     /// By state: the call that made it.
     makers: Vec<Option<Call>>,
+    /// Connections that servers took for a session's.
+    attached: Vec<(Time, ServerId, SessionId, Conn)>,
     /// The newest write returned.
     returned: Index,
 }
@@ -101,6 +111,7 @@ impl Order {
         self.handles.clear();
         self.calls.clear();
         self.makers.clear();
+        self.attached.clear();
         self.returned = 0;
     }
 
@@ -123,6 +134,8 @@ impl Order {
             state: None,
             heard: cx.at,
             conn: None,
+            server: None,
+            attached: Vec::new(),
             floor: Zxid::ZERO,
             open: VecDeque::new(),
             ids: vec![Id::new("ip", &setup.peer.to_string())],
@@ -162,7 +175,7 @@ impl Order {
         Sight { ids: &handle.ids, sure: &handle.sure, skip_acl: limits.config.skip_acl }
     }
 
-    pub(super) fn invoke(&mut self, cx: Cx<'_>, model: &Model, who: Who, call: Call) {
+    pub(super) fn invoke(&mut self, cx: Cx<'_>, model: &Model, epoch: Epoch, who: Who, call: Call) {
         let Cx { h, limits, at } = cx;
         if let Request::Auth { scheme, auth } = &h.requests[call.0 as usize] {
             self.add_credential(cx, who, scheme.as_deref().unwrap_or_default(), auth.as_ref());
@@ -177,7 +190,8 @@ impl Order {
         let handle = self.of(who);
         handle.open.push_back(call);
         let creds = handle.upto.len() as u16 - 1;
-        let facts = CallFacts { who, fate: Fate::Unknown, returned: false, creds, real, fresh, known };
+        let (fate, returned, lost_on) = (Fate::Unknown, false, None);
+        let facts = CallFacts { who, fate, returned, creds, real, fresh, known, epoch, lost_on };
         assert_eq!(self.calls.len(), call.0 as usize, "calls are numbered in order");
         self.calls.push(facts);
     }
@@ -191,11 +205,29 @@ impl Order {
     }
 
     /// A server has answered the setWatches of a session: the state it was in decides what is armed.
-    pub(super) fn watches_set(&self, met: Option<Index>, watches: &mut Watches, session: SessionId) {
-        // The last handle that had it; ids are not drawn twice.
-        if let (Some(handle), Some(met)) = (self.handles.iter().rposition(|h| h.session == session), met) {
+    pub(super) fn watches_set(
+        &self,
+        met: Option<Index>,
+        watches: &mut Watches,
+        server: ServerId,
+        session: SessionId,
+    ) {
+        // The last handle that had it; ids are not drawn twice. A server that it has left may answer too, late and to no one.
+        let handle = self.handles.iter().rposition(|h| h.session == session && h.server == Some(server));
+        if let (Some(handle), Some(met)) = (handle, met) {
             watches.set_at(handle, met);
         }
+    }
+
+    /// A server took a connection for a session's.
+    pub(super) fn attached(&mut self, at: Time, server: ServerId, session: SessionId, conn: Conn) {
+        self.attached.push((at, server, session, conn));
+    }
+
+    /// The server that this handle is connected to.
+    pub(super) fn server(&self, who: Who) -> Option<ServerId> {
+        let handle = self.handle(who);
+        handle.conn.and(handle.server)
     }
 
     pub(super) fn state(
@@ -210,8 +242,11 @@ impl Order {
         match state {
             HandleState::Connected { conn, session, reattached, .. } => {
                 self.all_sure(who);
+                let known = self.attached.iter().rev().find(|a| a.3 == conn).copied();
                 let handle = self.of(who);
                 (handle.conn, handle.session, handle.heard) = (Some(conn), session, at);
+                handle.server = known.map(|(_, server, ..)| server);
+                handle.attached.push((known.map_or(at, |a| a.0), conn));
                 watches.connected(model, who, handle.floor, reattached);
             }
             HandleState::Disconnected => {
@@ -238,6 +273,7 @@ impl Order {
         let Cx { h, at, .. } = cx;
         let (who, request) = (reply.who, &h.requests[reply.call.0 as usize]);
         let facts = &mut self.calls[reply.call.0 as usize];
+        found.look(Rule::X1);
         if std::mem::replace(&mut facts.returned, true) || facts.who != who {
             return found.add(Rule::X1, at, || {
                 format!("{who:?}: {} returned twice or to another", call(h, reply.call))
@@ -252,6 +288,7 @@ impl Order {
                 let before = handle.upto[usize::from(facts.creds) - 1];
                 handle.never_shown = Some(handle.never_shown.map_or(before, |n| n.min(before)));
             }
+            self.calls[reply.call.0 as usize].lost_on = Some(handle.attached.len());
             return;
         };
         self.calls[reply.call.0 as usize].fate = Fate::Answered;
@@ -270,6 +307,7 @@ impl Order {
             }
             return;
         }
+        found.look(Rule::C3);
         let in_order = first || handle.open.iter().all(|c| *c > reply.call || is_auth(h, *c));
         if handle.conn.is_some_and(|c| c != conn) || !in_order {
             found.add(Rule::C3, at, || format!("{who:?}: {} was answered out of order", call(h, reply.call)));
@@ -303,6 +341,7 @@ impl Order {
     ) {
         let Cx { h, limits, at } = cx;
         let (who, request) = (reply.who, &h.requests[reply.call.0 as usize]);
+        found.look(Rule::C4);
         let Some(index) = model.index(reply.zxid) else {
             if !refused_at_the_edge(request, reply.result, limits) {
                 found.add(Rule::C4, at, || {
@@ -324,9 +363,13 @@ impl Order {
         if write {
             self.order_write(cx, index, reply, facts, found);
         } else {
-            let bound = if matches!(request, Request::Sync { .. }) { facts.real } else { facts.fresh };
-            if index < bound {
-                let rule = if matches!(request, Request::Sync { .. }) { Rule::C5 } else { Rule::C6 };
+            let sync = matches!(request, Request::Sync { .. });
+            let (rule, bound) = if sync { (Rule::C5, facts.real) } else { (Rule::C6, facts.fresh) };
+            found.look(rule);
+            // A leader that has been superseded and does not know it yet may have answered: zxids of an epoch begin with it.
+            let excused = sync && index < bound && Epoch::of(reply.zxid) < facts.epoch;
+            found.looks.excused_syncs += u64::from(excused);
+            if index < bound && !excused {
                 found.add(rule, at, || {
                     let wanted = model.zxid(bound);
                     format!("{who:?}: {} was answered at {}, after {wanted}", call(h, reply.call), reply.zxid)
@@ -334,6 +377,7 @@ impl Order {
             }
         }
         let (sight, asker) = (self.sight(who, limits), self.asker(who, limits));
+        found.look(if write && matches!(request, Request::Multi(_)) { Rule::M1 } else { Rule::C2 });
         watches.replied(model, who, index, &sight, at, found);
         let fault = self.by_any_credentials(who, facts, |n| {
             let who = Asker { ids: &asker.ids[..n], ..asker };
@@ -384,6 +428,7 @@ impl Order {
         found: &mut Found,
     ) {
         let (Cx { h, at, .. }, who) = (cx, reply.who);
+        found.look(Rule::C1);
         if index <= facts.real {
             found.add(Rule::C1, at, || {
                 format!(
@@ -439,8 +484,13 @@ impl Order {
                 cursor[n] = cursor[n].max(maker.0 + 1);
                 continue;
             }
+            let moved = txn.moved(h);
             let explains = |c: &&Call| {
                 let facts = self.calls[c.0 as usize];
+                // One that was refused because its session had moved may be any, also one before those that came through.
+                if moved {
+                    return index > facts.known;
+                }
                 c.0 >= cursor[n] && index > facts.known && {
                     let asker = self.asker(facts.who, limits);
                     let request = &h.requests[c.0 as usize];
@@ -452,14 +502,40 @@ impl Order {
                 }
             };
             let explained = mine[n].iter().find(explains).copied();
+            found.look(Rule::C1);
             match explained {
-                Some(c) => cursor[n] = c.0 + 1,
+                Some(_) if moved => {}
+                Some(c) => {
+                    cursor[n] = c.0 + 1;
+                    self.stayed(cx, n, c, &txn, found);
+                }
                 // An expiry closes a session without a call.
                 None if txn.kind == -11 => {}
                 None => found.add(Rule::C1, at, || {
                     format!("handle {n}: no call explains the transaction {} of its session", txn.zxid)
                 }),
             }
+        }
+    }
+}
+
+impl Order {
+    /// S3: a call that was lost with its connection has not taken effect since another one is the session's.
+    fn stayed(&self, cx: Cx<'_>, handle: usize, lost: Call, txn: &Committed, found: &mut Found) {
+        let (handle, facts) = (&self.handles[handle], self.calls[lost.0 as usize]);
+        let sent_on = facts.lost_on.and_then(|n| handle.attached.get(n.checked_sub(1)?));
+        let Some((_, conn)) = sent_on else { return };
+        let mine = |a: &&(Time, ServerId, SessionId, Conn)| a.2 == handle.session;
+        let mut later = self.attached.iter().filter(mine).skip_while(|a| a.3 != *conn);
+        let Some((moved, server, ..)) = later.nth(1) else { return };
+        found.look(Rule::S3);
+        if txn.born > *moved && !txn.failed {
+            found.add(Rule::S3, cx.at, || {
+                let (call, zxid) = (call(cx.h, lost), txn.zxid);
+                format!(
+                    "{call} of an old connection became {zxid} when its session had moved to server {server}"
+                )
+            });
         }
     }
 }

@@ -1,8 +1,10 @@
-//! L3 and L5: every call returns, every handle gets on, every restart serves; and in time once the faults are over.
+//! L1, L2, L3, L5: there is a leader, every call returns, every handle gets on, every restart serves; and in time once the
+//! faults are over, or for those whom they spare. (That all serve the same in the end, L4, is asked where it is known.)
 
+use super::linear::Order;
 use super::{Cx, Found, Rule};
-use crate::history::{Call, Entry, HandleState, Phase, Who};
-use zebu_core::boundary::Event;
+use crate::history::{Call, Entry, HandleState, Phase, Ref, Who};
+use zebu_core::boundary::{Event, RoleName};
 use zebu_core::id::ServerId;
 use zebu_core::time::Time;
 
@@ -17,6 +19,14 @@ pub(super) struct Live {
     /// Servers that are starting, since when.
     starting: Vec<(ServerId, Time)>,
     healed: Option<Time>,
+    /// By handle: connected or not since.
+    since: Vec<Time>,
+    /// Members of an ensemble that serve, since when.
+    serving: Vec<(ServerId, Time)>,
+    /// Someone has served since the faults ended.
+    led: bool,
+    /// Servers that are well, since when.
+    whole: Option<(Ref, Time)>,
 }
 
 impl Live {
@@ -26,28 +36,40 @@ impl Live {
         self.gone.clear();
         self.starting.clear();
         self.healed = None;
+        self.since.clear();
+        self.serving.clear();
+        self.led = false;
+        self.whole = None;
     }
 
-    pub(super) fn on(&mut self, cx: Cx<'_>, entry: &Entry, forgiven: bool, found: &mut Found) {
+    pub(super) fn on(&mut self, cx: Cx<'_>, order: &Order, entry: &Entry, forgiven: bool, found: &mut Found) {
         let Cx { h, at, .. } = cx;
         match entry {
-            Entry::Open { .. } => self.lost.push(Some(at)),
+            Entry::Open { .. } => {
+                self.lost.push(Some(at));
+                self.since.push(at);
+            }
             Entry::Invoke { who, call } => self.open.push((*call, *who, at)),
             Entry::Return { call, .. } => {
                 let Some(n) = self.open.iter().position(|(c, ..)| c == call) else { return };
                 let (call, who, since) = self.open.remove(n);
                 self.call_in_time(cx, (call, who, since), found);
+                self.call_spared(cx, order, (call, who, since), found);
             }
             Entry::State { who, state } => {
                 let touch = matches!(state, HandleState::Disconnected).then_some(at);
                 self.lost[usize::from(who.handle)] = touch;
+                self.since[usize::from(who.handle)] = at;
             }
             Entry::Gone { who } => {
                 self.gone.push(*who);
                 self.open.retain(|(_, w, _)| w != who);
             }
             Entry::Restart { server, .. } => self.starting.push((*server, at)),
-            Entry::Crash { server, .. } => self.starting.retain(|(s, _)| s != server),
+            Entry::Crash { server, .. } => {
+                self.starting.retain(|(s, _)| s != server);
+                self.serving.retain(|(s, _)| s != server);
+            }
             Entry::Refused { server, why } => {
                 self.starting.retain(|(s, _)| s != server);
                 if !forgiven {
@@ -55,23 +77,100 @@ impl Live {
                     found.add(Rule::L5, at, || format!("server {server} refused to start: {why}"));
                 }
             }
-            Entry::Server { server, event: Event::Became(_), .. } => {
-                if let Some(n) = self.starting.iter().position(|(s, _)| s == server) {
-                    let start = self.starting.remove(n);
-                    self.started_in_time(cx, start, found);
-                }
+            Entry::Server { server, event, .. } => self.server(cx, *server, event, found),
+            Entry::Phase(Phase::Healed) => {
+                self.spared(cx, order, found);
+                self.whole = None;
+                self.healed = Some(at);
+                self.led = !self.serving.is_empty();
             }
-            Entry::Phase(Phase::Healed) => self.healed = Some(at),
+            Entry::Whole { servers } => {
+                self.spared(cx, order, found);
+                self.whole = Some((*servers, at));
+            }
             Entry::Phase(Phase::Probe | Phase::End)
-            | Entry::Server { .. }
             | Entry::Notify { .. }
             | Entry::Taken { .. }
             | Entry::Image { .. }
             | Entry::DiskLied { .. }
-            | Entry::Whole { .. }
             | Entry::Recovered { .. }
             | Entry::Shadow { .. }
             | Entry::Clock { .. } => {}
+        }
+    }
+
+    fn server(&mut self, cx: Cx<'_>, server: ServerId, event: &Event, found: &mut Found) {
+        let solo = cx.limits.config.ensemble.is_none();
+        match event {
+            Event::Activated { .. } => {
+                self.serving.retain(|(s, _)| *s != server);
+                self.serving.push((server, cx.at));
+                self.led_in_time(cx, found);
+                self.led = true;
+            }
+            Event::Became(RoleName::Looking) | Event::RoleLost { .. } => {
+                self.serving.retain(|(s, _)| *s != server);
+                return;
+            }
+            Event::Became(_) if solo => {}
+            _ => return,
+        }
+        if let Some(n) = self.starting.iter().position(|(s, _)| *s == server) {
+            let start = self.starting.remove(n);
+            self.started_in_time(cx, start, found);
+        }
+    }
+
+    /// L1.
+    fn led_in_time(&self, cx: Cx<'_>, found: &mut Found) {
+        let Some(healed) = self.healed.filter(|_| !self.led) else { return };
+        found.look(Rule::L1);
+        if cx.at.since(healed) > cx.limits.leader {
+            let ms = cx.at.since(healed).as_millis();
+            found.add(Rule::L1, cx.at, || format!("no server served for {ms} ms without any fault"));
+        }
+    }
+
+    /// L2: servers that are well have served for long by now, and no call waits at one of them.
+    fn spared(&self, cx: Cx<'_>, order: &Order, found: &mut Found) {
+        let Some((set, since)) = self.whole else { return };
+        if cx.at.since(since) <= cx.limits.leader {
+            return;
+        }
+        for server in &cx.h.sets[set.0 as usize] {
+            found.look(Rule::L2);
+            if !self.serving.iter().any(|(s, _)| s == server) {
+                let ms = cx.at.since(since).as_millis();
+                found.add(Rule::L2, cx.at, || {
+                    format!("server {server} does not serve, though it is in touch with a quorum for {ms} ms")
+                });
+            }
+        }
+        for call in &self.open {
+            self.call_spared(cx, order, *call, found);
+        }
+    }
+
+    fn call_spared(
+        &self,
+        cx: Cx<'_>,
+        order: &Order,
+        (call, who, made): (Call, Who, Time),
+        found: &mut Found,
+    ) {
+        let Some((set, since)) = self.whole else { return };
+        let at = order.server(who).filter(|s| cx.h.sets[set.0 as usize].contains(s));
+        let Some(server) = at else { return };
+        found.look(Rule::L2);
+        let since = since.max(made).max(self.since[usize::from(who.handle)]);
+        if cx.at.since(since) > cx.limits.reply {
+            let ms = cx.at.since(since).as_millis();
+            found.add(Rule::L2, cx.at, || {
+                format!(
+                    "{who:?}: call {} took {ms} ms at server {server}, which is in touch with a quorum",
+                    call.0
+                )
+            });
         }
     }
 
@@ -83,6 +182,7 @@ impl Live {
     fn call_in_time(&self, cx: Cx<'_>, (call, who, since): (Call, Who, Time), found: &mut Found) {
         let Cx { limits, at, .. } = cx;
         let Some(since) = self.since(since) else { return };
+        found.look(Rule::L3);
         if at.since(since) > limits.reply {
             let ms = at.since(since).as_millis();
             found.add(Rule::L3, at, || format!("{who:?}: call {} took {ms} ms without any fault", call.0));
@@ -92,6 +192,7 @@ impl Live {
     fn started_in_time(&self, cx: Cx<'_>, (server, since): (ServerId, Time), found: &mut Found) {
         let Cx { limits, at, .. } = cx;
         let Some(since) = self.since(since) else { return };
+        found.look(Rule::L5);
         if at.since(since) > limits.restart {
             let ms = at.since(since).as_millis();
             found.add(Rule::L5, at, || format!("server {server} took {ms} ms to start without any fault"));
@@ -102,6 +203,9 @@ impl Live {
         let Cx { limits, at, .. } = cx;
         if self.healed.is_none() || forgiven {
             return;
+        }
+        if limits.config.ensemble.is_some() {
+            self.led_in_time(cx, found);
         }
         for (call, who, _) in &self.open {
             found.add(Rule::L3, at, || format!("{who:?}: call {} never returned", call.0));

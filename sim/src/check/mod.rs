@@ -9,17 +9,23 @@
 //! | `linear` | C1, C3, C5, C6, X1, F1: order |
 //! | `watches` | W1–W3 |
 //! | `sessions` | E1, E2, S1, S2, S4 |
-//! | `durable` | D1, D3, D4, T1, T2, Z2, Z3, Z4, F1 |
-//! | `live` | L3, L5 |
+//! | `durable` | D1, D3, D4, T1, T2, Z2, Z3, Z4, F1 of a standalone server |
+//! | `ensemble`, `lines` | which servers are quorums; histories as a tree |
+//! | `peers` | Z1–Z6, D4, T1, L4, F1 of an ensemble |
+//! | `images` | D1, D2, D3, T2 of an ensemble |
+//! | `live` | L1–L3, L5 |
 //! | `wgl` | C1': linearizability by search, without zxids |
 
 mod demand;
 mod durable;
 mod ensemble;
+mod images;
 mod linear;
+mod lines;
 mod live;
 mod model;
 mod paths;
+mod peers;
 mod replies;
 mod rights;
 mod sessions;
@@ -32,74 +38,101 @@ pub mod wgl;
 pub use ensemble::{Ensemble, Member};
 
 use crate::history::{Entry, History, Phase, SET_WATCHES};
-use model::Model;
+use model::{Model, Place};
 use std::fmt;
 use zebu_core::boundary::Event;
 use zebu_core::config::Config;
-use zebu_core::id::Zxid;
+use zebu_core::id::{ServerId, Zxid};
 use zebu_core::time::{Span, Time};
 
-/// A guarantee, by its name in the list of rules.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Rule {
+macro_rules! rules {
+    ($($(#[$doc:meta])* $name:ident;)*) => {
+        /// A guarantee, by its name in the list of rules.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        #[repr(usize)]
+        pub enum Rule { $($(#[$doc])* $name,)* }
+        impl Rule {
+            /// All of them, in order.
+            pub const ALL: &[Rule] = &[$(Rule::$name,)*];
+        }
+    };
+}
+
+rules! {
     /// Writes are linearizable: their zxids are distinct and respect real time; each transaction is one call's.
-    C1,
+    C1;
     /// The same by search, without looking at zxids: C1'.
-    C1Search,
+    C1Search;
     /// Every reply and every transaction is what the state demands.
-    C2,
+    C2;
     /// A session's replies come in order and never show an older state; its writes take effect in order.
-    C3,
+    C3;
     /// Reads show committed states only.
-    C4,
+    C4;
     /// A read after sync shows all that was returned before the sync.
-    C5,
+    C5;
     /// Reads are not staler than the bound.
-    C6,
+    C6;
     /// Each reply is its own call's.
-    X1,
+    X1;
     /// What was acknowledged is there in the end.
-    F1,
+    F1;
     /// A watch event comes before the reply that shows its cause.
-    W1,
+    W1;
     /// At most one event a watch, and only for a cause.
-    W2,
+    W2;
     /// No watch event is lost.
-    W3,
+    W3;
     /// Ephemerals live exactly as long as their sessions.
-    E1,
+    E1;
     /// Sessions expire when their time is up, not earlier, not much later.
-    E2,
+    E2;
     /// Nothing of a session comes after its close.
-    S1,
+    S1;
     /// Owners of ephemerals are open sessions.
-    S2,
+    S2;
+    /// Once a session has moved, nothing of its old connection takes effect.
+    S3;
     /// A session keeps its identity.
-    S4,
+    S4;
     /// Sequence numbers are the parent's creation counter.
-    N1,
+    N1;
     /// A multi happens whole or not at all.
-    M1,
+    M1;
     /// The tree's digest is the model's after every transaction.
-    T1,
+    T1;
     /// What recovery reads is what was in memory.
-    T2,
+    T2;
     /// Nothing is promised before it is durable.
-    D1,
+    D1;
+    /// Epochs are durable before they are told, never go back, and stand for the history that they begin with.
+    D2;
     /// Recovery of any disk image starts and keeps all promises.
-    D3,
+    D3;
     /// The log has no gap.
-    D4,
+    D4;
+    /// One leader an epoch.
+    Z1;
     /// One payload per zxid.
-    Z2,
+    Z2;
     /// What a serving server applies is the committed sequence.
-    Z3,
+    Z3;
     /// Zxids go up by one within an epoch.
-    Z4,
+    Z4;
+    /// A leader has all that was committed before its epoch.
+    Z5;
+    /// What is committed, and what an epoch begins with, is held by a quorum.
+    Z6;
+    /// There is a leader in time.
+    L1;
+    /// A well connected quorum serves its clients, whatever becomes of the others.
+    L2;
     /// Every call returns in time.
-    L3,
+    L3;
+    /// In the end every server serves the same state.
+    L4;
     /// Every restart succeeds in time.
-    L5,
+    L5;
 }
 
 impl fmt::Display for Rule {
@@ -145,6 +178,8 @@ pub struct Limits {
     pub leader: Span,
     /// At most so many epochs begin after the last fault.
     pub elections: usize,
+    /// What was committed so long ago has reached every server, without any fault.
+    pub catch_up: Span,
     /// Clocks of clients run at most so many millionths off.
     pub client_ppm: u32,
     /// How late a session's expiry may be beyond timeout and ticks: pauses of the process, queues, one commit.
@@ -178,6 +213,7 @@ impl Limits {
             touch_lag,
             leader,
             elections: 5,
+            catch_up: Span::from_millis(2_000),
             client_ppm: 100_000,
             expiry_slack: slack,
             reply: Span(longest.0 * 2 + leader.0 + Span::from_millis(60_000).0),
@@ -195,20 +231,63 @@ pub(crate) struct Cx<'a> {
     at: Time,
 }
 
-/// Violations beyond this many are not kept: one is enough to fail a run, a few help to understand it.
-const MOST: usize = 16;
+/// Violations of one rule beyond this many are not kept: one is enough to fail a run, a few help to understand it.
+const MOST: usize = 4;
+
+/// How often each rule had something to judge; one that never had, has not been tried.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Looks {
+    /// By rule.
+    pub rules: [u64; Rule::ALL.len()],
+    /// Answers to sync that missed a write and were excused: their leader had been superseded and did not know it yet.
+    pub excused_syncs: u64,
+}
+
+impl Default for Looks {
+    fn default() -> Looks {
+        Looks { rules: [0; Rule::ALL.len()], excused_syncs: 0 }
+    }
+}
+
+impl Looks {
+    /// How often this one.
+    pub fn of(&self, rule: Rule) -> u64 {
+        self.rules[rule as usize]
+    }
+    /// Adds another run's.
+    pub fn add(&mut self, other: &Looks) {
+        self.rules.iter_mut().zip(other.rules).for_each(|(a, b)| *a += b);
+        self.excused_syncs += other.excused_syncs;
+    }
+    /// Names and counts.
+    pub fn iter(&self) -> impl Iterator<Item = (String, u64)> {
+        let rules = Rule::ALL.iter().map(|r| (r.to_string(), self.of(*r)));
+        rules.chain([("excused_syncs".to_owned(), self.excused_syncs)])
+    }
+}
 
 /// Where rules report to.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     list: Vec<Violation>,
+    looks: Looks,
 }
 
 impl Found {
+    fn clear(&mut self) {
+        self.list.clear();
+        self.looks = Looks::default();
+    }
+
     fn add(&mut self, rule: Rule, at: Time, text: impl FnOnce() -> String) {
-        if self.list.len() < MOST {
+        if self.list.iter().filter(|v| v.rule == rule).count() < MOST {
             self.list.push(Violation { rule, at, text: text() });
         }
+    }
+
+    /// This rule judges something.
+    fn look(&mut self, rule: Rule) {
+        self.looks.rules[rule as usize] += 1;
     }
 }
 
@@ -220,8 +299,30 @@ pub struct Checker {
     order: linear::Order,
     watches: watches::Watches,
     sessions: sessions::Sessions,
-    disks: durable::Disks,
+    servers: Servers,
     live: live::Live,
+}
+
+/// The rules of servers: of the one, or of an ensemble's.
+#[derive(Debug, Default)]
+struct Servers {
+    disks: durable::Disks,
+    peers: peers::Peers,
+}
+
+impl Servers {
+    fn clear(&mut self) {
+        self.disks.clear();
+        self.peers.clear();
+    }
+
+    fn void(&self) -> bool {
+        self.disks.void() || self.peers.void()
+    }
+
+    fn forgiven(&self) -> bool {
+        self.disks.forgiven() || self.peers.forgiven()
+    }
 }
 
 impl Checker {
@@ -241,12 +342,12 @@ impl Checker {
 
     /// Forgets the last run.
     pub fn begin(&mut self) {
-        self.found.list.clear();
+        self.found.clear();
         self.model.clear(Zxid::ZERO);
         self.order.clear();
         self.watches.clear();
         self.sessions.clear();
-        self.disks.clear();
+        self.servers.clear();
         self.live.clear();
     }
 
@@ -255,73 +356,118 @@ impl Checker {
         &self.found.list
     }
 
+    /// How often each rule had something to judge so far.
+    pub fn looks(&self) -> &Looks {
+        &self.found.looks
+    }
+
     /// Takes in the entry of this number; for a run that stops at the first violation.
     pub fn on(&mut self, h: &History, limits: &Limits, number: usize) {
         let (at, entry) = &h.entries[number];
-        let (cx, at, found) = (Cx { h, limits, at: *at }, *at, &mut self.found);
-        self.live.on(cx, entry, self.disks.forgiven(), found);
+        let (cx, at) = (Cx { h, limits, at: *at }, *at);
+        self.live.on(cx, &self.order, entry, self.servers.forgiven(), &mut self.found);
         match entry {
-            Entry::Open { who } => {
-                self.watches.open();
-                self.order.open(cx, *who);
+            Entry::Server { server, incarnation, event } => {
+                self.server(cx, (*server, *incarnation, event), number as u32);
             }
-            Entry::Invoke { who, call } => self.order.invoke(cx, &self.model, *who, *call),
-            Entry::Return { who, call, conn, zxid, result } => {
-                if self.disks.void() {
-                    return;
-                }
-                let result = &h.results[result.0 as usize];
-                if conn.is_some() {
-                    self.disks.shown(cx, *zxid, found);
-                }
-                let reply = linear::Reply { who: *who, call: *call, conn: *conn, zxid: *zxid, result };
-                self.order.ret(cx, &mut self.model, &mut self.watches, &reply, found);
-            }
-            Entry::Notify { who, zxid, kind, path, .. } => {
-                if !self.disks.void() {
-                    let path = &h.paths[path.0 as usize];
-                    let sight = self.order.sight(*who, limits);
-                    let event = (*zxid, *kind, path.as_str());
-                    self.watches.event(&mut self.model, *who, event, &sight, at, found);
-                    self.order.heard(*who, at);
-                }
-            }
-            Entry::State { who, state } => {
-                if !self.disks.void() {
-                    self.sessions.state(cx, &self.model, &self.order, *who, *state, found);
-                    self.order.state(&mut self.model, &mut self.watches, at, *who, *state, found);
-                }
-            }
-            Entry::Gone { who } => {
-                self.order.gone(*who);
-                self.watches.ended(&mut self.model, *who, at, found);
-            }
-            Entry::Server { server, event, .. } => {
-                if let Event::Replied { session, op, .. } = event
-                    && SET_WATCHES.contains(op)
-                {
-                    let met = self.model.index(self.disks.applied(*server));
-                    self.order.watches_set(met, &mut self.watches, *session);
-                }
-                let place = number as u32;
-                self.disks.event(cx, &mut self.model, (*server, event, place), found);
-                if !self.disks.void() {
-                    self.sessions.event(cx, &self.model, *server, event, found);
-                }
-            }
-            Entry::Taken { server, conn, sure } => self.sessions.taken(at, *server, *conn, *sure),
+            Entry::Open { .. }
+            | Entry::Invoke { .. }
+            | Entry::Return { .. }
+            | Entry::Notify { .. }
+            | Entry::State { .. }
+            | Entry::Gone { .. } => self.client(cx, entry),
+            Entry::Taken { server, conn, sure } => self.sessions.taken(cx, *server, *conn, *sure),
             Entry::Clock { server, mono, ppm } => self.sessions.clock(at, *server, *mono, *ppm),
             Entry::Crash { server, .. } => {
-                self.disks.crash(*server);
-                self.sessions.crash(*server);
+                self.sessions.crash(cx, *server);
+                match &limits.config.ensemble {
+                    None => self.servers.disks.crash(*server),
+                    Some(_) => self.servers.peers.crash(*server),
+                }
             }
             Entry::Image { .. }
             | Entry::DiskLied { .. }
             | Entry::Restart { .. }
             | Entry::Recovered { .. }
             | Entry::Refused { .. }
-            | Entry::Shadow { .. } => self.disks.disk(cx, &self.model, entry, found),
-            Entry::Whole { .. } | Entry::Phase(Phase::Healed | Phase::Probe | Phase::End) => {}
+            | Entry::Shadow { .. } => match &limits.config.ensemble {
+                None => self.servers.disks.disk(cx, &self.model, entry, &mut self.found),
+                Some(_) => self.servers.peers.disk(cx, &self.model, entry, &mut self.found),
+            },
+            Entry::Phase(Phase::Healed) => self.servers.peers.heal(at),
+            Entry::Whole { .. } | Entry::Phase(Phase::Probe | Phase::End) => {}
+        }
+    }
+
+    fn server(&mut self, cx: Cx<'_>, (server, incarnation, event): (ServerId, u32, &Event), number: u32) {
+        let solo = cx.limits.config.ensemble.is_none();
+        let (found, model) = (&mut self.found, &mut self.model);
+        match event {
+            Event::Replied { session, op, .. } if SET_WATCHES.contains(op) => {
+                let met = match solo {
+                    true => self.servers.disks.applied(model, server),
+                    false => self.servers.peers.applied(server),
+                };
+                self.order.watches_set(met, &mut self.watches, server, *session);
+            }
+            Event::SessionAttached { session, conn, .. } => {
+                self.order.attached(cx.at, server, *session, *conn);
+            }
+            _ => {}
+        }
+        if solo {
+            self.servers.disks.event(cx, model, (server, event, number), found);
+        } else {
+            let place = Place::Entry(number);
+            self.servers.peers.event(cx, model, (server, incarnation, event, place), found);
+        }
+        if !self.servers.void() {
+            let leader = match event {
+                Event::Activated { epoch } => self.servers.peers.leader_of(*epoch),
+                _ => None,
+            };
+            self.sessions.event(cx, model, (server, event, leader), found);
+        }
+    }
+
+    fn client(&mut self, cx: Cx<'_>, entry: &Entry) {
+        let Cx { h, limits, at } = cx;
+        let void = self.servers.void();
+        let (found, model) = (&mut self.found, &mut self.model);
+        match entry {
+            Entry::Open { who } => {
+                self.watches.open();
+                self.order.open(cx, *who);
+            }
+            Entry::Invoke { who, call } => {
+                self.order.invoke(cx, model, self.servers.peers.newest(), *who, *call);
+            }
+            Entry::Return { who, call, conn, zxid, result } if !void => {
+                let result = &h.results[result.0 as usize];
+                if conn.is_some() && limits.config.ensemble.is_none() {
+                    self.servers.disks.shown(cx, *zxid, found);
+                } else if conn.is_some() {
+                    self.servers.peers.shown(cx, model, *zxid, found);
+                }
+                let reply = linear::Reply { who: *who, call: *call, conn: *conn, zxid: *zxid, result };
+                self.order.ret(cx, model, &mut self.watches, &reply, found);
+            }
+            Entry::Notify { who, zxid, kind, path, .. } if !void => {
+                let path = &h.paths[path.0 as usize];
+                let sight = self.order.sight(*who, limits);
+                let event = (*zxid, *kind, path.as_str());
+                self.watches.event(model, *who, event, &sight, at, found);
+                self.order.heard(*who, at);
+            }
+            Entry::State { who, state } if !void => {
+                self.sessions.state(cx, model, &self.order, *who, *state, found);
+                self.order.state(model, &mut self.watches, at, *who, *state, found);
+            }
+            Entry::Gone { who } => {
+                self.order.gone(*who);
+                self.watches.ended(model, *who, at, found);
+            }
+            _ => {}
         }
     }
 
@@ -329,9 +475,12 @@ impl Checker {
     pub fn finish(&mut self, h: &History, limits: &Limits) -> &[Violation] {
         let at = h.entries.last().map_or(Time(0), |(at, _)| *at);
         let (cx, found) = (Cx { h, limits, at }, &mut self.found);
-        self.live.finish(cx, self.disks.forgiven(), found);
-        if !self.disks.void() {
-            self.disks.finish(cx, found);
+        self.live.finish(cx, self.servers.forgiven(), found);
+        if !self.servers.void() {
+            match &limits.config.ensemble {
+                None => self.servers.disks.finish(cx, found),
+                Some(_) => self.servers.peers.finish(cx, &self.model, found),
+            }
             self.watches.finish(&self.model, at, found);
             self.order.finish(cx, &mut self.model, found);
             self.sessions.finish(cx, &self.model, found);

@@ -11,8 +11,8 @@ use super::txn::{Head, Made, Op, Strings};
 use crate::history::History;
 use bytes::Bytes;
 use zebu_core::boundary::Event;
-use zebu_core::id::{SessionId, Zxid};
-use zebu_core::proto::{Acl, Owner, Stat};
+use zebu_core::id::{Epoch, SessionId, Zxid};
+use zebu_core::proto::{Acl, ErrorCode, Owner, Stat};
 use zebu_core::time::Time;
 
 /// Number of a state: how many transactions made it.
@@ -21,7 +21,7 @@ pub(super) type Index = u32;
 /// Where the body of a transaction lies in the history.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Place {
-    /// In the `Committed` event of this entry.
+    /// In the event of this entry that told of it.
     Entry(u32),
     /// In the bodies that recoveries brought.
     Tail(u32),
@@ -33,8 +33,12 @@ impl Place {
         match self {
             Place::Tail(at) => &h.bodies[at as usize],
             Place::Entry(at) => match &h.entries[at as usize].1 {
-                crate::history::Entry::Server { event: Event::Committed { txn, .. }, .. } => txn,
-                other => panic!("entry {at} is no commit: {other:?}"),
+                crate::history::Entry::Server {
+                    event:
+                        Event::Committed { txn, .. } | Event::Proposed { txn, .. } | Event::Logged { txn, .. },
+                    ..
+                } => txn,
+                other => panic!("entry {at} has no transaction: {other:?}"),
             },
         }
     }
@@ -101,8 +105,10 @@ pub(super) struct Committed {
     pub(super) kind: i32,
     pub(super) failed: bool,
     pub(super) place: Place,
-    /// When it was first told.
+    /// When it was known to be committed.
     pub(super) at: Time,
+    /// When it was proposed; 0: no one knows.
+    pub(super) born: Time,
     /// Tree digest after it.
     pub(super) digest: u64,
     changes: (u32, u32),
@@ -130,6 +136,8 @@ pub(super) struct Model {
     pub(super) sessions: Vec<Session>,
     /// Ephemerals ever made: session (index), node.
     owned: Vec<(u32, PathId)>,
+    /// Starts of epochs whose leaders served: zxids of no transaction, but of states.
+    starts: Vec<Zxid>,
     base: Zxid,
     base_digest: u64,
     digest: u64,
@@ -149,6 +157,7 @@ impl Model {
         self.changes.clear();
         self.sessions.clear();
         self.owned.clear();
+        self.starts.clear();
         self.base = base;
         self.digest = 0;
         for (path, children, acl, aversion) in [
@@ -205,7 +214,15 @@ impl Model {
         if guess > 0 && guess <= self.txns.len() as i64 && self.txns[guess as usize - 1].zxid == zxid {
             return Some(guess as Index);
         }
-        self.txns.binary_search_by_key(&zxid, |t| t.zxid).ok().map(|i| i as Index + 1)
+        match self.txns.binary_search_by_key(&zxid, |t| t.zxid) {
+            Ok(i) => Some(i as Index + 1),
+            Err(i) => self.starts.contains(&zxid).then_some(i as Index),
+        }
+    }
+
+    /// A leader began to serve this epoch: its start names the state that all earlier epochs led to.
+    pub(super) fn start(&mut self, epoch: Epoch) {
+        self.starts.push(epoch.start());
     }
 
     /// The number of the newest state whose transaction was told before `at`.
@@ -328,7 +345,7 @@ impl Model {
         &mut self,
         h: &History,
         place: Place,
-        at: Time,
+        (at, born): (Time, Time),
         head: &Head<'_>,
         op: &Op<'_>,
     ) -> Result<(), Misfit> {
@@ -346,6 +363,7 @@ impl Model {
             failed,
             place,
             at,
+            born,
             digest: 0,
             changes: (from, from),
         });
@@ -545,6 +563,14 @@ impl Model {
         }
         self.sessions[at].closed = Some(index);
         fit
+    }
+}
+
+impl Committed {
+    /// It says only that its request came over a connection that its session had left.
+    pub(super) fn moved(&self, h: &History) -> bool {
+        let op = Head::read(self.place.body(h)).and_then(|head| head.record());
+        matches!(op, Ok((Op::Error { code }, _)) if code == ErrorCode::SessionMoved.code())
     }
 }
 

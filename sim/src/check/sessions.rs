@@ -1,10 +1,13 @@
-//! E2 and S4, white-box: sessions expire by the server's monotonic clock, after their last packet and timeout, within a tick or
-//! two; and they keep their identity. (E1, S1 and S2 come to light where transactions are folded.)
+//! E2 and S4, white-box: sessions expire by the monotonic clock of the server that leads, after their last packet and timeout,
+//! within a tick or two; and they keep their identity. A sign of life that a learner took is at its leader with the answer to
+//! the next ping, if the learner stays so long; a new leader gives everyone the full time. (E1, S1 and S2 come to light where
+//! transactions are folded.)
 
 use super::linear::Order;
 use super::model::Model;
 use super::{Cx, Found, Rule};
 use crate::history::{HandleState, Who};
+use std::collections::VecDeque;
 use zebu_core::boundary::{Conn, Event};
 use zebu_core::id::{ServerId, SessionId};
 use zebu_core::time::{Span, Time};
@@ -16,8 +19,10 @@ struct Clock {
     from: Time,
     mono: Time,
     ppm: i32,
-    /// When the present role began; `None`: it does not serve.
+    /// When its present time as the one that expires sessions began; `None`: it does not.
     reign: Option<Time>,
+    /// Whom it tells of signs of life, itself if it expires sessions; `None`: it does not serve.
+    follows: Option<ServerId>,
 }
 
 impl Clock {
@@ -28,17 +33,35 @@ impl Clock {
 }
 
 /// What keeps a session alive.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Touched {
     session: SessionId,
     conn: Conn,
     server: ServerId,
-    /// The last sign of life, on the server's clock: for sure, and the last that may have been one.
+    /// Who expires it.
+    leader: ServerId,
+    /// The last sign of life, on the leader's clock: for sure, and the last that may have been one.
     sure: Time,
     maybe: Time,
     /// True time of the last frame, and what `sure` was before it.
     last: (Time, Time),
+    /// Signs of life that its leader may not know of yet: true time, and time on the leader's clock.
+    recent: VecDeque<(Time, Time)>,
+    /// Its leader has proposed its end.
     expired: bool,
+    /// Some leader has.
+    closing: bool,
+}
+
+impl Touched {
+    /// What was taken `lag` ago is known to the leader.
+    fn settle(&mut self, at: Time, lag: Span) {
+        while let Some((taken, mono)) = self.recent.front().copied().filter(|(t, _)| *t + lag <= at) {
+            self.recent.pop_front();
+            self.sure = self.sure.max(mono);
+            debug_assert!(taken <= at);
+        }
+    }
 }
 
 /// All sessions' clocks.
@@ -46,6 +69,8 @@ struct Touched {
 pub(super) struct Sessions {
     clocks: Vec<Clock>,
     touched: Vec<Touched>,
+    /// Every connection that was ever a session's: index into `touched`.
+    conns: Vec<(Conn, usize)>,
 }
 
 /// What reading a clock as a line may be off by.
@@ -55,12 +80,14 @@ impl Sessions {
     pub(super) fn clear(&mut self) {
         self.clocks.clear();
         self.touched.clear();
+        self.conns.clear();
     }
 
     fn clock_mut(&mut self, server: ServerId) -> &mut Clock {
         let known = self.clocks.iter().position(|c| c.server == server);
         let at = known.unwrap_or_else(|| {
-            self.clocks.push(Clock { server, from: Time(0), mono: Time(0), ppm: 0, reign: None });
+            let (from, mono, ppm, reign, follows) = (Time(0), Time(0), 0, None, None);
+            self.clocks.push(Clock { server, from, mono, ppm, reign, follows });
             self.clocks.len() - 1
         });
         &mut self.clocks[at]
@@ -71,95 +98,157 @@ impl Sessions {
         (clock.from, clock.mono, clock.ppm) = (at, mono, ppm);
     }
 
-    pub(super) fn crash(&mut self, server: ServerId) {
-        self.clock_mut(server).reign = None;
-    }
-
-    pub(super) fn taken(&mut self, at: Time, server: ServerId, conn: Conn, sure: bool) {
-        let mono = self.clock_mut(server).mono(at);
-        if let Some(t) = self.touched.iter_mut().rev().find(|t| t.conn == conn) {
-            t.maybe = mono;
-            if sure {
-                t.last = (at, t.sure);
-                t.sure = mono;
-            }
+    pub(super) fn crash(&mut self, cx: Cx<'_>, server: ServerId) {
+        let clock = self.clock_mut(server);
+        (clock.reign, clock.follows) = (None, None);
+        // What it did not tell its leader yet it never will.
+        let lag = cx.limits.touch_lag;
+        for t in self.touched.iter_mut().filter(|t| t.server == server) {
+            t.settle(cx.at, lag);
+            t.recent.clear();
         }
     }
 
-    /// The clock of the server that last heard of the session, while it serves, and when that began.
+    fn of(&self, conn: Conn) -> Option<usize> {
+        self.conns.iter().rev().find(|(c, _)| *c == conn).map(|(_, t)| *t)
+    }
+
+    pub(super) fn taken(&mut self, cx: Cx<'_>, server: ServerId, conn: Conn, sure: bool) {
+        let (Some(leader), Some(n)) = (self.clock_mut(server).follows, self.of(conn)) else { return };
+        let (at, mono) = (cx.at, self.clock_mut(leader).mono(cx.at));
+        let t = &mut self.touched[n];
+        if t.leader != leader {
+            return;
+        }
+        t.maybe = mono;
+        if !sure || t.conn != conn {
+            return;
+        }
+        if leader == server {
+            t.last = (at, t.sure);
+            t.sure = mono;
+        } else {
+            t.settle(at, cx.limits.touch_lag);
+            t.recent.push_back((at, mono));
+        }
+    }
+
+    /// The clock of the server that expires the session, while it does, and when that began.
     fn reign(&self, t: &Touched) -> Option<(Clock, Time)> {
-        let clock = *self.clocks.iter().find(|c| c.server == t.server)?;
+        let clock = *self.clocks.iter().find(|c| c.server == t.leader)?;
         Some((clock, clock.reign?))
     }
 
+    /// A server expires sessions from here on: it gives everyone the full timeout. Its clock may be another one.
+    fn begins(&mut self, at: Time, server: ServerId, all: bool) {
+        let clock = self.clock_mut(server);
+        let now = clock.mono(at);
+        clock.reign = Some(now);
+        for t in self.touched.iter_mut().filter(|t| all || t.server == server) {
+            (t.sure, t.maybe, t.leader) = (now, now, server);
+            t.expired &= !all;
+            t.recent.clear();
+        }
+    }
+
+    /// `leader`: whom an activated server follows, perhaps itself.
     pub(super) fn event(
         &mut self,
         cx: Cx<'_>,
         model: &Model,
-        server: ServerId,
-        event: &Event,
+        (server, event, leader): (ServerId, &Event, Option<ServerId>),
         found: &mut Found,
     ) {
         let at = cx.at;
         match event {
-            Event::Became(_) => {
-                let clock = self.clock_mut(server);
-                let now = clock.mono(at);
-                clock.reign = Some(now);
-                // A new reign gives everyone the full timeout; its clock may be another one.
-                self.touched.iter_mut().filter(|t| t.server == server).for_each(|t| {
-                    (t.sure, t.maybe) = (now, now);
-                });
+            Event::Became(_) if cx.limits.config.ensemble.is_none() => {
+                self.begins(at, server, false);
+                self.clock_mut(server).follows = Some(server);
             }
+            Event::Activated { .. } => {
+                if leader == Some(server) {
+                    self.begins(at, server, true);
+                }
+                self.clock_mut(server).follows = leader;
+            }
+            Event::RoleLost { .. } => self.crash(cx, server),
             Event::ConnClosed { conn, .. } => {
                 // A frame on which the server closes is no sign of life, nor is what came behind it; but frames that lay
                 // unread may have been, up to now.
-                let now = self.clock_mut(server).mono(at);
-                if let Some(t) = self.touched.iter_mut().find(|t| t.conn == *conn) {
-                    t.maybe = now;
-                    if t.last.0 == at {
-                        t.sure = t.last.1;
-                    }
+                let Some(n) = self.of(*conn) else { return };
+                let leader = self.touched[n].leader;
+                let now = self.clock_mut(leader).mono(at);
+                let t = &mut self.touched[n];
+                t.maybe = now;
+                if t.last.0 == at && t.conn == *conn {
+                    t.sure = t.last.1;
+                }
+                if t.recent.back().is_some_and(|(taken, _)| *taken == at) {
+                    t.recent.pop_back();
                 }
             }
-            Event::Committed { zxid, .. } if model.last_zxid() == *zxid && model.last() > 0 => {
+            Event::Committed { zxid, .. } => {
                 // Its request may have lain unread for long.
-                let (session, now) = (model.txn(model.last()).session, self.clock_mut(server).mono(at));
-                if let Some(t) = self.touched.iter_mut().find(|t| t.session == session && !t.expired) {
+                let Some(index) = model.index(*zxid).filter(|i| *i > 0) else { return };
+                let (session, now) = (model.txn(index).session, self.clock_mut(server).mono(at));
+                let mine = |t: &&mut Touched| t.session == session && t.leader == server && !t.expired;
+                if let Some(t) = self.touched.iter_mut().find(mine) {
                     t.maybe = now;
                 }
             }
-            Event::SessionAttached { session, conn, .. } => {
-                let now = self.clock_mut(server).mono(at);
-                let (session, conn) = (*session, *conn);
-                let fresh =
-                    Touched { session, conn, server, sure: now, maybe: now, last: (at, now), expired: false };
-                match self.touched.iter_mut().find(|t| t.session == session) {
-                    Some(t) => *t = fresh,
-                    None => self.touched.push(fresh),
-                }
-            }
-            Event::SessionExpired { session } => {
-                let Some(number) = self.touched.iter().position(|t| t.session == *session) else { return };
-                self.touched[number].expired = true;
-                let t = self.touched[number];
-                let (Some((clock, reign)), Some(s)) = (self.reign(&t), model.session(*session)) else {
-                    return;
-                };
-                let silent = clock.mono(at).since(t.sure.max(reign));
-                let timeout = Span::from_millis(s.timeout_ms.max(0) as u64);
-                if silent.0 + ROUNDING.0 < timeout.0 {
-                    found.add(Rule::E2, at, || {
-                        let (silent, timeout) = (silent.as_millis(), timeout.as_millis());
-                        format!(
-                            "session {session} expired after {silent} ms of silence, before its {timeout} ms"
-                        )
-                    });
-                }
-                self.not_late(cx, &t, s.timeout_ms, found);
-            }
+            Event::SessionAttached { session, conn, .. } => self.attached(cx, server, *session, *conn),
+            Event::SessionExpired { session } => self.expired(cx, model, server, *session, found),
             _ => {}
         }
+    }
+
+    fn attached(&mut self, cx: Cx<'_>, server: ServerId, session: SessionId, conn: Conn) {
+        let leader = self.clock_mut(server).follows.unwrap_or(server);
+        let now = self.clock_mut(leader).mono(cx.at);
+        // A leader had to be asked first: it knows of the handshake.
+        let sure = if leader == server { now } else { now - cx.limits.touch_lag };
+        let n = self.touched.iter().position(|t| t.session == session);
+        let n = n.unwrap_or(self.touched.len());
+        let closing = self.touched.get(n).is_some_and(|t| t.closing);
+        let (maybe, last, recent, expired) = (now, (cx.at, now), VecDeque::new(), false);
+        let fresh = Touched { session, conn, server, leader, sure, maybe, last, recent, expired, closing };
+        match self.touched.get_mut(n) {
+            Some(t) => *t = fresh,
+            None => self.touched.push(fresh),
+        }
+        self.conns.push((conn, n));
+    }
+
+    fn expired(
+        &mut self,
+        cx: Cx<'_>,
+        model: &Model,
+        server: ServerId,
+        session: SessionId,
+        found: &mut Found,
+    ) {
+        let Some(number) = self.touched.iter().position(|t| t.session == session) else { return };
+        let t = &mut self.touched[number];
+        t.closing = true;
+        if t.leader != server {
+            return;
+        }
+        t.settle(cx.at, cx.limits.touch_lag);
+        t.expired = true;
+        let t = &self.touched[number];
+        let (Some((clock, reign)), Some(s)) = (self.reign(t), model.session(session)) else {
+            return;
+        };
+        found.look(Rule::E2);
+        let silent = clock.mono(cx.at).since(t.sure.max(reign));
+        let timeout = Span::from_millis(s.timeout_ms.max(0) as u64);
+        if silent.0 + ROUNDING.0 < timeout.0 {
+            found.add(Rule::E2, cx.at, || {
+                let (silent, timeout) = (silent.as_millis(), timeout.as_millis());
+                format!("session {session} expired after {silent} ms of silence, before its {timeout} ms")
+            });
+        }
+        self.not_late(cx, t, s.timeout_ms, found);
     }
 
     fn not_late(&self, cx: Cx<'_>, t: &Touched, timeout_ms: i32, found: &mut Found) {
@@ -167,7 +256,8 @@ impl Sessions {
         let Some((clock, reign)) = self.reign(t) else { return };
         let silent = clock.mono(at).since(t.maybe.max(reign));
         let allowed = Span::from_millis(timeout_ms.max(0) as u64 + 2 * limits.config.tick_ms);
-        if silent.0 > allowed.0 + limits.expiry_slack.0 {
+        found.look(Rule::E2);
+        if silent.0 > allowed.0 + limits.expiry_slack.0 + limits.touch_lag.0 {
             found.add(Rule::E2, at, || {
                 let (silent, allowed) = (silent.as_millis(), allowed.as_millis());
                 format!(
@@ -190,6 +280,7 @@ impl Sessions {
     ) {
         let Cx { limits, at, .. } = cx;
         let handle = order.handle(who);
+        found.look(Rule::S4);
         match state {
             HandleState::Connected { session, timeout_ms, reattached, .. } => {
                 let known = model.session(session);
@@ -217,7 +308,7 @@ impl Sessions {
                 let patience =
                     Span::from_millis(patience * u64::from(1_000_000 - limits.client_ppm) / 1_000_000);
                 // A server refuses a session from the moment that its close is under way.
-                let closing = self.touched.iter().any(|t| t.session == s.id && t.expired);
+                let closing = self.touched.iter().any(|t| t.session == s.id && t.closing);
                 if s.closed.is_none() && !closing && at.since(handle.heard) < patience {
                     found.add(Rule::S4, at, || {
                         format!("{who:?}: told that session {} is over, but nobody closed it", s.id)

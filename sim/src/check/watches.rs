@@ -167,6 +167,7 @@ impl Watches {
             f.at = f.at.max(index);
             return;
         }
+        found.look(Rule::W1);
         f.settle(model, index, who, at, found);
         f.advance(model, who, index, sight);
         f.expect_told(index);
@@ -182,6 +183,7 @@ impl Watches {
         at: Time,
         found: &mut Found,
     ) {
+        found.look(Rule::W2);
         let path = model.paths.intern(text);
         let f = self.of(who);
         if zxid == Zxid::NONE {
@@ -450,6 +452,7 @@ impl Follower {
     /// Finds out where setWatches was, now that it is known to have been at state `bound` at the latest.
     fn settle(&mut self, model: &mut Model, bound: Index, who: Who, at: Time, found: &mut Found) {
         let Some(mut r) = self.restoring.take() else { return };
+        found.look(Rule::W3);
         r.seen.sort_unstable();
         let fits = |made: &[(EventKind, PathId)]| made == r.seen;
         let may_be = |c: &Index| fits(&self.made(model, *c, r.relative));

@@ -45,7 +45,7 @@ fn fold(name: &str) -> (usize, Vec<Zxid>) {
         let head = Head::read(body).expect("a header");
         let (op, digest) = head.record().expect("a record");
         // A misfit shows in the digest.
-        let _ = model.fold(&h, Place::Tail(n as u32), Time(0), &head, &op);
+        let _ = model.fold(&h, Place::Tail(n as u32), (Time(0), Time(0)), &head, &op);
         if let Some(digest) = digest {
             compared += 1;
             if model.digest(model.last()) != digest {

@@ -1,0 +1,689 @@
+//! Z1–Z6, D4, T1, L4, F1 of an ensemble: who leads, what is proposed, logged, committed and applied, held against the committed
+//! sequence C. C grows when a leader counts a quorum of acks, and by a leader's whole history when it begins to serve. What
+//! disks hold is in `images`.
+
+use super::durable::fold;
+use super::lines::{LineId, Lines, ROOT};
+use super::model::{Index, Model, Place};
+use super::{Cx, Found, Rule};
+use crate::history::Image;
+use bytes::Bytes;
+use zebu_core::boundary::{Event, RoleName};
+use zebu_core::id::{Epoch, ServerId, Zxid};
+use zebu_core::time::Time;
+
+/// A server and its disk.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) server: ServerId,
+    incarnation: u32,
+    /// The end of its log, as far as it has asked its disk for it.
+    pub(super) tip: LineId,
+    /// What its tree holds.
+    pub(super) applied: LineId,
+    /// Committed, perhaps not applied yet.
+    committed: LineId,
+    /// Clients are served under the leader of this epoch.
+    pub(super) serves: Option<Epoch>,
+    pub(super) image: Image,
+    /// The history in the image.
+    pub(super) held: LineId,
+    /// What it must not lose: history and epochs that it vouched for.
+    pub(super) promised: LineId,
+    pub(super) accepted: Epoch,
+    pub(super) current: Epoch,
+    /// Epochs that it accepted, and those whose history it vouched for with what it acked last in them.
+    pub(super) acked_epochs: Vec<Epoch>,
+    pub(super) acks: Vec<(Epoch, Zxid)>,
+    pub(super) lied: bool,
+}
+
+/// A leader's time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reign {
+    pub(super) epoch: Epoch,
+    server: ServerId,
+    incarnation: u32,
+    /// The history that it began with.
+    pub(super) begins: LineId,
+    /// It serves or has served.
+    pub(super) active: bool,
+    over: bool,
+    proposed: Zxid,
+    committed: Zxid,
+}
+
+/// The servers of an ensemble.
+#[derive(Default, Debug)]
+pub(super) struct Peers {
+    pub(super) lines: Lines,
+    pub(super) peers: Vec<Peer>,
+    pub(super) reigns: Vec<Reign>,
+    /// C: by state of the model, from 1.
+    pub(super) committed: Vec<LineId>,
+    /// So much of C was shown to clients.
+    shown: Index,
+    healed: Option<Time>,
+    epochs_since: usize,
+    pub(super) forgiven: bool,
+    pub(super) void: bool,
+}
+
+impl Peers {
+    pub(super) fn clear(&mut self) {
+        self.lines.clear();
+        self.peers.clear();
+        self.reigns.clear();
+        self.committed.clear();
+        self.shown = 0;
+        self.healed = None;
+        self.epochs_since = 0;
+        self.forgiven = false;
+        self.void = false;
+    }
+
+    /// A disk that lied has lost what was promised: what follows is another history.
+    pub(super) fn void(&self) -> bool {
+        self.void
+    }
+
+    /// A disk has lied: a refusal to start may be its fault.
+    pub(super) fn forgiven(&self) -> bool {
+        self.forgiven
+    }
+
+    /// The newest epoch whose leader serves or has served.
+    pub(super) fn newest(&self) -> Epoch {
+        self.reigns.iter().filter(|r| r.active).map(|r| r.epoch).max().unwrap_or(Epoch(-1))
+    }
+
+    /// Who leads this epoch, once it serves.
+    pub(super) fn leader_of(&self, epoch: Epoch) -> Option<ServerId> {
+        self.reigns.iter().find(|r| r.epoch == epoch && r.active).map(|r| r.server)
+    }
+
+    pub(super) fn of(&mut self, server: ServerId) -> &mut Peer {
+        let known = self.peers.iter().position(|p| p.server == server);
+        let at = known.unwrap_or_else(|| {
+            self.peers.push(Peer {
+                server,
+                incarnation: 0,
+                tip: ROOT,
+                applied: ROOT,
+                committed: ROOT,
+                serves: None,
+                image: Image::default(),
+                held: ROOT,
+                promised: ROOT,
+                accepted: Epoch(0),
+                current: Epoch(0),
+                acked_epochs: Vec::new(),
+                acks: Vec::new(),
+                lied: false,
+            });
+            self.peers.len() - 1
+        });
+        &mut self.peers[at]
+    }
+
+    pub(super) fn peer(&self, server: ServerId) -> Option<&Peer> {
+        self.peers.iter().find(|p| p.server == server)
+    }
+
+    /// Where it stands in C.
+    pub(super) fn in_c(&self, id: LineId) -> Option<Index> {
+        let depth = self.lines.get(id).depth;
+        (depth == 0 || self.committed.get(depth as usize - 1) == Some(&id)).then_some(depth)
+    }
+
+    /// The end of C.
+    pub(super) fn end(&self) -> LineId {
+        self.committed.last().copied().unwrap_or(ROOT)
+    }
+
+    /// The state that this server's tree is in.
+    pub(super) fn applied(&self, server: ServerId) -> Option<Index> {
+        self.in_c(self.peer(server)?.applied)
+    }
+
+    /// The entry that a zxid stands for; an epoch's start stands for all before it.
+    pub(super) fn entry(&self, model: &Model, zxid: Zxid) -> Option<LineId> {
+        self.lines.find(zxid).or_else(|| match model.index(zxid)? {
+            0 => Some(ROOT),
+            n => self.committed.get(n as usize - 1).copied(),
+        })
+    }
+
+    /// Enough voters hold this entry on their disks, under this epoch or a later one.
+    pub(super) fn held_by_quorum(&self, cx: Cx<'_>, id: LineId, since: Epoch) -> bool {
+        cx.limits.ensemble.is_quorum(|s| self.peer(s).is_some_and(|p| self.has(p, id, since)))
+    }
+
+    fn has(&self, p: &Peer, id: LineId, since: Epoch) -> bool {
+        p.lied || (p.image.current >= since && self.lines.holds(p.held, id))
+    }
+
+    /// A client was shown this zxid.
+    pub(super) fn shown(&mut self, cx: Cx<'_>, model: &Model, zxid: Zxid, found: &mut Found) {
+        let Some(index) = model.index(zxid).filter(|i| *i > self.shown) else { return };
+        self.shown = index;
+        found.look(Rule::D1);
+        if !self.held_by_quorum(cx, self.committed[index as usize - 1], Epoch(0)) {
+            found.add(Rule::D1, cx.at, || format!("a client was shown {zxid}, which no quorum would keep"));
+        }
+    }
+
+    pub(super) fn crash(&mut self, server: ServerId) {
+        self.of(server).serves = None;
+        self.retire(server);
+    }
+
+    pub(super) fn restart(&mut self, server: ServerId, incarnation: u32) {
+        self.of(server).incarnation = incarnation;
+    }
+
+    pub(super) fn heal(&mut self, at: Time) {
+        self.healed = Some(at);
+    }
+
+    /// What it leads is over.
+    fn retire(&mut self, server: ServerId) {
+        self.reigns.iter_mut().filter(|r| r.server == server).for_each(|r| r.over = true);
+    }
+
+    fn reign(&mut self, server: ServerId, incarnation: u32) -> Option<usize> {
+        self.reigns.iter().rposition(|r| r.server == server && r.incarnation == incarnation && !r.over)
+    }
+
+    /// A server's event.
+    pub(super) fn event(
+        &mut self,
+        cx: Cx<'_>,
+        model: &mut Model,
+        (server, incarnation, event, place): (ServerId, u32, &Event, Place),
+        found: &mut Found,
+    ) {
+        if self.void {
+            return;
+        }
+        let me = (server, incarnation);
+        match event {
+            Event::Became(role) => match role {
+                RoleName::Looking => self.crash(server),
+                RoleName::Leader | RoleName::Follower | RoleName::Observer | RoleName::Standalone => {}
+            },
+            Event::RoleLost { .. } => self.crash(server),
+            Event::Established { epoch } => self.established(cx, me, *epoch, found),
+            Event::Activated { epoch } => self.activated(cx, model, me, *epoch, found),
+            Event::Proposed { zxid, txn } => self.proposed(cx, me, (*zxid, txn, place), found),
+            Event::Logged { zxid, txn } => self.logged(cx, me, (*zxid, txn, place), found),
+            Event::Truncated { to } => self.truncated(cx, server, *to, found),
+            Event::Installed { zxid, digest } => self.installed(cx, model, server, (*zxid, *digest), found),
+            Event::QuorumAcked { zxid, acks } => self.quorum_acked(cx, model, me, (*zxid, acks), found),
+            Event::Committed { zxid, txn } => self.commit(cx, model, me, (*zxid, txn), found),
+            Event::Applied { zxid, digest } => self.apply(cx, model, server, (*zxid, *digest), found),
+            Event::Vouched(vouch) => self.vouched(cx, model, server, *vouch, found),
+            Event::Elected { .. }
+            | Event::DigestMismatch { .. }
+            | Event::ConnClosed { .. }
+            | Event::SessionAttached { .. }
+            | Event::SessionExpired { .. }
+            | Event::LogRolled { .. }
+            | Event::SnapshotBegun { .. }
+            | Event::SnapshotDone { .. }
+            | Event::SnapshotFailed { .. }
+            | Event::Purged { .. }
+            | Event::Replied { .. } => {}
+        }
+    }
+
+    // ---- leaders ----
+
+    /// Z1; Z5: what was committed in earlier epochs is in the leader's history. One whose followers have left for a later
+    /// epoch may still find its quorum among their old answers; it never comes to serve.
+    fn established(
+        &mut self,
+        cx: Cx<'_>,
+        (server, incarnation): (ServerId, u32),
+        epoch: Epoch,
+        found: &mut Found,
+    ) {
+        found.look(Rule::Z1);
+        if let Some(r) = self.reigns.iter().find(|r| r.epoch == epoch) {
+            let (s, n) = (r.server, r.incarnation);
+            found.add(Rule::Z1, cx.at, || {
+                format!(
+                    "epoch {epoch} is led by server {server} in its life {incarnation}, and by {s} in its {n}"
+                )
+            });
+        }
+        let quorum = |s: ServerId| self.peer(s).is_some_and(|p| p.acked_epochs.contains(&epoch));
+        found.look(Rule::Z6);
+        if !cx.limits.ensemble.is_quorum(quorum) {
+            let who: Vec<i64> = self.peers.iter().filter(|p| quorum(p.server)).map(|p| p.server.0).collect();
+            found.add(Rule::Z6, cx.at, || {
+                format!("server {server} leads epoch {epoch}, which only {who:?} have accepted")
+            });
+        }
+        let begins = self.of(server).tip;
+        if self.newest() < epoch {
+            self.complete(cx, server, epoch, begins, found);
+        }
+        self.retire(server);
+        let (proposed, committed) = (epoch.start(), epoch.start());
+        let (active, over) = (false, false);
+        self.reigns.push(Reign { epoch, server, incarnation, begins, active, over, proposed, committed });
+        if self.healed.is_some() {
+            self.epochs_since += 1;
+            found.look(Rule::L5);
+            if self.epochs_since == cx.limits.elections + 1 && !self.forgiven {
+                let n = self.epochs_since;
+                found.add(Rule::L5, cx.at, || format!("epoch {epoch} is the {n}th since the last fault"));
+            }
+        }
+    }
+
+    fn complete(&self, cx: Cx<'_>, server: ServerId, epoch: Epoch, history: LineId, found: &mut Found) {
+        found.look(Rule::Z5);
+        let earlier = self.committed.partition_point(|id| self.lines.zxid(*id) < epoch.start());
+        let Some(last) = earlier.checked_sub(1).map(|n| self.committed[n]) else { return };
+        if !self.lines.holds(history, last) {
+            found.add(Rule::Z5, cx.at, || {
+                let (last, tip) = (self.lines.zxid(last), self.lines.zxid(history));
+                format!("server {server} leads epoch {epoch} with {tip} and lacks {last}, which is committed")
+            });
+        }
+    }
+
+    /// A leader's whole history is committed from here on; or a learner is up to date.
+    fn activated(
+        &mut self,
+        cx: Cx<'_>,
+        model: &mut Model,
+        me: (ServerId, u32),
+        epoch: Epoch,
+        found: &mut Found,
+    ) {
+        let server = me.0;
+        match self.reign(me.0, me.1).filter(|n| self.reigns[*n].epoch == epoch) {
+            Some(n) => self.begin(cx, model, n, found),
+            None => {
+                found.look(Rule::Z6);
+                if !self.reigns.iter().any(|r| r.epoch == epoch && r.active) {
+                    found.add(Rule::Z6, cx.at, || {
+                        format!("server {server} serves in epoch {epoch}, whose leader does not")
+                    });
+                }
+            }
+        }
+        let applied = self.of(server).applied;
+        found.look(Rule::Z3);
+        if self.in_c(applied).is_none() {
+            found.add(Rule::Z3, cx.at, || {
+                let zxid = self.lines.zxid(applied);
+                format!("server {server} begins to serve at {zxid}, which is not committed")
+            });
+        }
+        self.of(server).serves = Some(epoch);
+    }
+
+    /// Z5, Z6 and C at the quorum of a leader's NEWLEADER acks.
+    fn begin(&mut self, cx: Cx<'_>, model: &mut Model, reign: usize, found: &mut Found) {
+        let Reign { epoch, server, active, .. } = self.reigns[reign];
+        if active {
+            return;
+        }
+        self.reigns[reign].active = true;
+        let tip = self.of(server).tip;
+        found.look(Rule::Z6);
+        let acked = |p: &Peer| p.acks.iter().any(|(e, _)| *e == epoch);
+        let (said, held) = (
+            cx.limits.ensemble.is_quorum(|s| self.peer(s).is_some_and(acked)),
+            cx.limits
+                .ensemble
+                .is_quorum(|s| self.peer(s).is_some_and(|p| acked(p) && self.has(p, tip, epoch))),
+        );
+        if !(said && held) {
+            let who: Vec<i64> = self.peers.iter().filter(|p| acked(p)).map(|p| p.server.0).collect();
+            found.add(Rule::Z6, cx.at, || {
+                let why = if said { "not all of them would keep" } else { "no quorum of them has acked" };
+                format!("server {server} serves epoch {epoch} with {who:?}: {why} its history")
+            });
+        }
+        self.complete(cx, server, epoch, tip, found);
+        if self.lines.holds(tip, self.end()) {
+            self.extend(cx, model, server, tip, found);
+            model.start(epoch);
+        } else if self.in_c(tip).is_none() {
+            found.add(Rule::Z5, cx.at, || {
+                let (tip, end) = (self.lines.zxid(tip), self.lines.zxid(self.end()));
+                format!("server {server} begins epoch {epoch} at {tip}, beside {end}, which is committed")
+            });
+        } else {
+            model.start(epoch);
+        }
+    }
+
+    /// C goes on to `to`, which holds it.
+    fn extend(&mut self, cx: Cx<'_>, model: &mut Model, server: ServerId, to: LineId, found: &mut Found) {
+        for id in self.lines.path(self.end(), to) {
+            let line = *self.lines.get(id);
+            let before = model.last();
+            fold(cx, model, server, line.zxid, (line.place, line.born), found);
+            if model.last() == before {
+                // It cannot be read: whatever follows, no one can judge.
+                self.void = true;
+                return;
+            }
+            self.committed.push(id);
+        }
+    }
+
+    /// Z2 and Z4 at the source.
+    fn proposed(
+        &mut self,
+        cx: Cx<'_>,
+        me: (ServerId, u32),
+        (zxid, txn, place): (Zxid, &Bytes, Place),
+        found: &mut Found,
+    ) {
+        let server = me.0;
+        let Some(n) = self.reign(me.0, me.1).filter(|n| self.reigns[*n].active) else {
+            return found
+                .add(Rule::Z1, cx.at, || format!("server {server} proposes {zxid} and does not lead"));
+        };
+        found.look(Rule::Z4);
+        let before = std::mem::replace(&mut self.reigns[n].proposed, zxid);
+        let epoch = self.reigns[n].epoch;
+        if Epoch::of(zxid) != epoch || zxid.0 != before.0.wrapping_add(1) {
+            found.add(Rule::Z4, cx.at, || {
+                format!("server {server}, leader of epoch {epoch}, proposes {zxid} after {before}")
+            });
+        }
+        let tip = self.of(server).tip;
+        // An own proposal may be logged before it is told of.
+        let parent = if self.lines.zxid(tip) == zxid { self.lines.get(tip).parent } else { tip };
+        self.born(cx, server, (zxid, txn, place), parent, found);
+    }
+
+    /// Z2: one payload a zxid; D4: one history behind it.
+    fn born(
+        &mut self,
+        cx: Cx<'_>,
+        server: ServerId,
+        (zxid, txn, place): (Zxid, &Bytes, Place),
+        parent: LineId,
+        found: &mut Found,
+    ) -> LineId {
+        match self.lines.find(zxid) {
+            None => self.lines.add(zxid, parent, place, cx.at),
+            Some(id) => {
+                self.same(cx, server, id, txn, found);
+                id
+            }
+        }
+    }
+
+    fn same(&self, cx: Cx<'_>, server: ServerId, id: LineId, txn: &Bytes, found: &mut Found) {
+        found.look(Rule::Z2);
+        if id == ROOT || self.lines.get(id).place.body(cx.h) != txn {
+            let zxid = self.lines.zxid(id);
+            found.add(Rule::Z2, cx.at, || format!("server {server}: two transactions are called {zxid}"));
+        }
+    }
+
+    /// Z6: a quorum of acks, each sent behind the sender's own ack of NEWLEADER, and each still true.
+    fn quorum_acked(
+        &mut self,
+        cx: Cx<'_>,
+        model: &mut Model,
+        me: (ServerId, u32),
+        (zxid, acks): (Zxid, &[ServerId]),
+        found: &mut Found,
+    ) {
+        let (server, epoch) = (me.0, Epoch::of(zxid));
+        let reign =
+            self.reign(me.0, me.1).filter(|n| self.reigns[*n].active && self.reigns[*n].epoch == epoch);
+        let (Some(n), Some(id)) = (reign, self.lines.find(zxid)) else {
+            return found
+                .add(Rule::Z6, cx.at, || format!("server {server} commits {zxid}: not its own to commit"));
+        };
+        let before = std::mem::replace(&mut self.reigns[n].committed, zxid);
+        found.look(Rule::Z4);
+        if zxid.0 != before.0.wrapping_add(1) {
+            found.add(Rule::Z4, cx.at, || format!("server {server} commits {zxid} after {before}"));
+        }
+        found.look(Rule::Z6);
+        let said = |s: ServerId| {
+            acks.contains(&s)
+                && self.peer(s).is_some_and(|p| p.acks.iter().any(|(e, upto)| *e == epoch && *upto >= zxid))
+        };
+        let kept = |s: ServerId| said(s) && self.peer(s).is_some_and(|p| self.has(p, id, epoch));
+        if !cx.limits.ensemble.is_quorum(said) {
+            let who: Vec<i64> = acks.iter().filter(|s| said(**s)).map(|s| s.0).collect();
+            found.add(Rule::Z6, cx.at, || {
+                format!(
+                    "server {server} commits {zxid} on acks of {acks:?}; those of {who:?} count, no quorum"
+                )
+            });
+        } else if !cx.limits.ensemble.is_quorum(kept) {
+            let who: Vec<i64> = acks.iter().filter(|s| kept(**s)).map(|s| s.0).collect();
+            found.add(Rule::Z6, cx.at, || {
+                format!("server {server} commits {zxid} on acks of {acks:?}; only {who:?} would keep it")
+            });
+        }
+        if self.lines.get(id).parent == self.end() {
+            self.extend(cx, model, server, id, found);
+        } else if self.in_c(id).is_none() {
+            // A deposed leader may still count acks of what has become history without it; of nothing else.
+            let end = self.lines.zxid(self.end());
+            found.add(Rule::Z4, cx.at, || format!("server {server} commits {zxid} beside {end}"));
+        }
+    }
+
+    // ---- logs ----
+
+    /// D4: an entry follows the one that it follows in its leader's log.
+    fn logged(
+        &mut self,
+        cx: Cx<'_>,
+        me: (ServerId, u32),
+        (zxid, txn, place): (Zxid, &Bytes, Place),
+        found: &mut Found,
+    ) {
+        let (server, tip) = (me.0, self.of(me.0).tip);
+        let leads = self.reign(me.0, me.1).is_some_and(|n| self.reigns[n].epoch == Epoch::of(zxid));
+        let id = match self.lines.find(zxid) {
+            Some(id) => {
+                self.same(cx, server, id, txn, found);
+                id
+            }
+            None => {
+                if !leads {
+                    found.add(Rule::Z2, cx.at, || {
+                        format!("server {server} logs {zxid}, which no one proposed")
+                    });
+                }
+                self.lines.add(zxid, tip, place, cx.at)
+            }
+        };
+        found.look(Rule::D4);
+        if self.lines.get(id).parent != tip {
+            found.add(Rule::D4, cx.at, || {
+                let (tip, wanted) = (self.lines.zxid(tip), self.lines.zxid(self.lines.get(id).parent));
+                format!("server {server} logs {zxid} after {tip}; its leader had it after {wanted}")
+            });
+        }
+        self.of(server).tip = id;
+    }
+
+    /// The history of a server is replaced by one that ends otherwise: what it vouched for beyond both is void.
+    fn replaced(&mut self, server: ServerId, tip: LineId) {
+        let promised = self.of(server).promised;
+        let promised = self.lines.common(promised, tip);
+        let p = self.of(server);
+        (p.tip, p.promised) = (tip, promised);
+    }
+
+    fn truncated(&mut self, cx: Cx<'_>, server: ServerId, to: Zxid, found: &mut Found) {
+        let (tip, applied) = (self.of(server).tip, self.of(server).applied);
+        let left = self.lines.cut(tip, to);
+        found.look(Rule::D4);
+        if !self.lines.holds(left, applied) {
+            found.add(Rule::D4, cx.at, || {
+                let applied = self.lines.zxid(applied);
+                format!("server {server} cuts its log to {to}, but its tree holds {applied}")
+            });
+        }
+        self.replaced(server, left);
+    }
+
+    fn installed(
+        &mut self,
+        cx: Cx<'_>,
+        model: &Model,
+        server: ServerId,
+        (zxid, digest): (Zxid, u64),
+        found: &mut Found,
+    ) {
+        found.look(Rule::Z3);
+        let Some(index) = model.index(zxid) else {
+            return found.add(Rule::Z3, cx.at, || {
+                format!("server {server} takes a snapshot at {zxid}, which is not committed")
+            });
+        };
+        found.look(Rule::T1);
+        if model.digest(index) != digest {
+            let wanted = model.digest(index);
+            found.add(Rule::T1, cx.at, || {
+                format!(
+                    "server {server} takes a snapshot at {zxid} with digest {digest:x}, must be {wanted:x}"
+                )
+            });
+        }
+        let id = index.checked_sub(1).map_or(ROOT, |n| self.committed[n as usize]);
+        self.replaced(server, id);
+        let p = self.of(server);
+        (p.applied, p.committed) = (id, id);
+    }
+
+    // ---- trees ----
+
+    /// Z3: the next of C, and nothing else.
+    fn commit(
+        &mut self,
+        cx: Cx<'_>,
+        model: &mut Model,
+        me: (ServerId, u32),
+        (zxid, txn): (Zxid, &Bytes),
+        found: &mut Found,
+    ) {
+        // A leader hands its history to its tree before it says that it serves.
+        if let Some(n) = self.reign(me.0, me.1)
+            && zxid < self.reigns[n].epoch.start()
+        {
+            self.begin(cx, model, n, found);
+        }
+        let server = me.0;
+        let Some(id) = self.lines.find(zxid) else {
+            return found
+                .add(Rule::Z2, cx.at, || format!("server {server} commits {zxid}, which no one proposed"));
+        };
+        self.same(cx, server, id, txn, found);
+        let p = self.of(server);
+        let (before, tip) = (std::mem::replace(&mut p.committed, id), p.tip);
+        let next = self.in_c(before).and_then(|n| self.committed.get(n as usize));
+        found.look(Rule::Z3);
+        if next != Some(&id) {
+            found.add(Rule::Z3, cx.at, || {
+                let (before, end) = (self.lines.zxid(before), self.lines.zxid(self.end()));
+                format!("server {server} commits {zxid} after {before}; committed up to {end}")
+            });
+        }
+        found.look(Rule::D4);
+        if !self.lines.holds(tip, id) {
+            found.add(Rule::D4, cx.at, || {
+                let tip = self.lines.zxid(tip);
+                format!("server {server} commits {zxid}, but its log ends at {tip}")
+            });
+        }
+    }
+
+    /// T1.
+    fn apply(
+        &mut self,
+        cx: Cx<'_>,
+        model: &Model,
+        server: ServerId,
+        (zxid, digest): (Zxid, u64),
+        found: &mut Found,
+    ) {
+        let id = self.lines.find(zxid);
+        let p = self.of(server);
+        let (before, committed) = (p.applied, p.committed);
+        p.applied = id.unwrap_or(before);
+        found.look(Rule::Z3);
+        if id != Some(committed) || id == Some(before) {
+            return found.add(Rule::Z3, cx.at, || {
+                let (before, known) = (self.lines.zxid(before), self.lines.zxid(committed));
+                format!("server {server} applies {zxid} after {before}; committed up to {known}")
+            });
+        }
+        let Some(index) = self.in_c(committed) else { return };
+        found.look(Rule::T1);
+        if model.digest(index) != digest {
+            let wanted = model.digest(index);
+            found.add(Rule::T1, cx.at, || {
+                format!("server {server}: tree digest {digest:x} after {zxid}, must be {wanted:x}")
+            });
+        }
+    }
+
+    /// Where its tree stands after a recovery.
+    pub(super) fn recovered_at(&mut self, server: ServerId, tip: LineId, tree: LineId) {
+        let p = self.of(server);
+        (p.tip, p.applied, p.committed, p.serves) = (tip, tree, tree, None);
+    }
+
+    // ---- the end ----
+
+    /// Z3, L4, F1: nothing is committed and not applied; every server serves and has all that was acknowledged.
+    pub(super) fn finish(&self, cx: Cx<'_>, model: &Model, found: &mut Found) {
+        for p in self.peers.iter().filter(|p| p.applied != p.committed) {
+            found.add(Rule::Z3, cx.at, || {
+                let (committed, applied) = (self.lines.zxid(p.committed), self.lines.zxid(p.applied));
+                format!("server {} committed {committed} but applied {applied} only", p.server)
+            });
+        }
+        let Some(healed) = self.healed else { return };
+        if self.forgiven || cx.at.since(healed) < cx.limits.leader {
+            return;
+        }
+        let settled = model.known_before(Time(cx.at.0.saturating_sub(cx.limits.catch_up.0)));
+        for member in cx.limits.ensemble.members() {
+            let server = member.server;
+            found.look(Rule::L4);
+            let p = self.peer(server);
+            let Some(p) = p.filter(|p| p.serves.is_some()) else {
+                found.add(Rule::L4, cx.at, || format!("server {server} does not serve in the end"));
+                continue;
+            };
+            found.look(Rule::F1);
+            match self.in_c(p.applied) {
+                Some(index) if index >= settled => {}
+                Some(index) => found.add(Rule::L4, cx.at, || {
+                    let (is, end) = (model.zxid(index), model.zxid(settled));
+                    format!("server {server} is at {is} in the end, and {end} was committed long ago")
+                }),
+                None => {
+                    let (common, end) = (self.lines.common(p.applied, self.end()), self.end());
+                    let rule = if common == end { Rule::L4 } else { Rule::F1 };
+                    found.add(rule, cx.at, || {
+                        let (is, lost) = (self.lines.zxid(p.applied), self.lines.zxid(end));
+                        format!("server {server} is at {is} in the end, without {lost}, which was committed")
+                    });
+                }
+            }
+        }
+    }
+}
