@@ -129,6 +129,7 @@ fn as_json(sweep: &Sweep, seconds: f64) -> serde_json::Value {
     let rate = |n: u64| (n as f64 / seconds * 10.0).round() / 10.0;
     let coverage: serde_json::Map<_, _> =
         sweep.coverage.iter().map(|(name, n)| (name.to_owned(), n.into())).collect();
+    let judged: serde_json::Map<_, _> = sweep.looks.iter().map(|(name, n)| (name, n.into())).collect();
     let failures: Vec<_> = sweep
         .failed
         .iter()
@@ -145,6 +146,7 @@ fn as_json(sweep: &Sweep, seconds: f64) -> serde_json::Value {
         "operations": sweep.operations,
         "run_twice": sweep.twice,
         "coverage": coverage,
+        "judged": judged,
         "failures": failures,
     })
 }
@@ -166,6 +168,11 @@ fn print_sweep(out: &mut impl std::io::Write, sweep: &Sweep, seconds: f64) -> st
     writeln!(out, "{} operations; {} seeds ran twice", sweep.operations, sweep.twice)?;
     let reached: Vec<String> = sweep.coverage.iter().map(|(name, n)| format!("{name} {n}")).collect();
     for line in reached.chunks(6) {
+        writeln!(out, "  {}", line.join(", "))?;
+    }
+    let judged: Vec<String> = sweep.looks.iter().map(|(name, n)| format!("{name} {n}")).collect();
+    writeln!(out, "judged, by rule:")?;
+    for line in judged.chunks(10) {
         writeln!(out, "  {}", line.join(", "))?;
     }
     for (seed, failure) in sweep.failed.iter().take(SHOWN) {

@@ -1,6 +1,6 @@
 //! What a run came to: its hash, what it covered, which rules it broke.
 
-use crate::check::Violation;
+use crate::check::{Looks, Violation};
 use serde::Serialize;
 
 macro_rules! hits {
@@ -159,6 +159,8 @@ pub struct Outcome {
     pub time: u64,
     /// What it reached.
     pub coverage: Coverage,
+    /// What the rules judged.
+    pub looks: Looks,
     /// Rules it broke.
     pub violations: Vec<Violation>,
     /// An assert of the core, a checker or the world itself broke: its words.

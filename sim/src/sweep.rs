@@ -1,5 +1,6 @@
 //! Many seeds over many threads, one world a thread. What comes out does not depend on how many threads there are.
 
+use crate::check::Looks;
 use crate::outcome::{Coverage, Failure, Outcome};
 use crate::scenario::Scenario;
 use crate::world::World;
@@ -57,6 +58,8 @@ pub struct Sweep {
     pub operations: u64,
     /// What was reached.
     pub coverage: Coverage,
+    /// What the rules judged.
+    pub looks: Looks,
 }
 
 /// Seeds handed to a thread at once.
@@ -74,6 +77,7 @@ struct Part {
     time: u64,
     operations: u64,
     coverage: Coverage,
+    looks: Looks,
 }
 
 /// Runs these seeds; with `first`, up to the first failure and a little further. `progress` is called now and then with the
@@ -121,6 +125,7 @@ impl Part {
             self.events += outcome.events;
             self.time += outcome.time;
             self.coverage.add(&outcome.coverage);
+            self.looks.add(&outcome.looks);
             if let Some(failure) = outcome.failure() {
                 self.failed.push((seed, failure));
             }
@@ -151,6 +156,7 @@ impl Sweep {
             time: 0,
             operations: 0,
             coverage: Coverage::default(),
+            looks: Looks::default(),
         };
         let mut chunks = Vec::new();
         for part in parts {
@@ -161,6 +167,7 @@ impl Sweep {
             sweep.time += part.time;
             sweep.operations += part.operations;
             sweep.coverage.add(&part.coverage);
+            sweep.looks.add(&part.looks);
             chunks.extend(part.chunks);
         }
         sweep.failed.sort_by_key(|(seed, _)| *seed);

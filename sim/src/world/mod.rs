@@ -9,7 +9,7 @@ mod raws;
 mod server;
 
 use crate::check::wgl::{self, Verdict};
-use crate::check::{Checker, Limits};
+use crate::check::{Checker, Limits, Rule};
 use crate::clock::Clock;
 use crate::disk::Lanes;
 use crate::history::History;
@@ -205,9 +205,11 @@ impl World {
     fn judge(&mut self) -> Outcome {
         let limits = self.limits();
         let mut violations = self.checker.run(&self.history, &limits).to_vec();
+        let mut looks = self.checker.looks().clone();
         if self.plan.seed.is_multiple_of(SEARCH_EVERY) {
+            looks.rules[Rule::C1Search as usize] += 1;
             self.coverage.hit(Hit::Searched);
-            match wgl::search(&self.history, true, SEARCH_STEPS) {
+            match wgl::search(&self.history, self.plan.config.ensemble.is_none(), SEARCH_STEPS) {
                 Verdict::Linearizable => {}
                 Verdict::Undecided(_) => self.coverage.hit(Hit::Undecided),
                 Verdict::Violation(v) => violations.push(v),
@@ -218,6 +220,7 @@ impl World {
             events: self.events,
             time: self.now,
             coverage: self.coverage.clone(),
+            looks,
             violations,
             panic: None,
         }
