@@ -103,13 +103,18 @@ impl Member {
         self.process.as_ref().map(Child::id)
     }
 
-    /// Starts its process: `command` is a `zebu`, perhaps behind words that put it somewhere.
+    /// What starts it: `zebu` may stand behind words that put it somewhere, and more words may follow.
+    pub fn command(&self, mut zebu: Command) -> Command {
+        zebu.arg("server").arg("--until-eof").arg(self.config());
+        zebu
+    }
+
+    /// Starts its process.
     pub fn start(&mut self, mut command: Command) -> Result<(), EnsembleError> {
         assert!(self.process.is_none(), "server {} runs already", self.sid);
         let opened = File::options().create(true).append(true).open(self.log());
         let log = opened.map_err(io_error(format!("write {}", self.log().display())))?;
         let also = log.try_clone().map_err(io_error("have one more file open"))?;
-        command.arg("server").arg("--until-eof").arg(self.config());
         command.stdin(Stdio::piped()).stdout(also).stderr(log);
         // A Ctrl-C in the terminal is the parent's business.
         command.process_group(0);
@@ -217,8 +222,8 @@ impl Ensemble {
 
     /// Starts the one at this index.
     pub fn start_one(&mut self, i: usize) -> Result<(), EnsembleError> {
-        let command = Command::new(&self.binary);
-        self.members[i].start(command)
+        let member = &mut self.members[i];
+        member.start(member.command(Command::new(&self.binary)))
     }
 
     /// For clients.

@@ -14,11 +14,11 @@ use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
-use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, spawn_local};
-use tokio::time::sleep_until;
+use tokio::time::{sleep, sleep_until};
 use tracing::{debug, info, warn};
 use zebu_core::addr::Addr;
 use zebu_core::boundary::{
@@ -27,6 +27,8 @@ use zebu_core::boundary::{
 use zebu_core::server::Server;
 use zebu_core::time::{Millis, Now, Time};
 
+/// Pause after a failed accept: it is mostly a lack of descriptors, which others give back.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Addresses whose failure to answer is remembered. Members are few, but others may name addresses, too.
 const UNREACHABLE_LOGGED: usize = 64;
 
@@ -126,6 +128,8 @@ pub(crate) struct Node {
     accepted: u64,
     /// Connections that are being dialled, with the task that does it.
     dials: HashMap<Conn, AbortHandle, FixedState>,
+    /// The tasks that accept.
+    listeners: Vec<AbortHandle>,
     /// Where the last dial failed: the log tells of that once.
     unreachable: BTreeSet<Addr>,
     /// Links with something to write that no task waits for.
@@ -160,6 +164,7 @@ impl Node {
                 links: HashMap::default(),
                 accepted: 0,
                 dials: HashMap::default(),
+                listeners: Vec::new(),
                 unreachable: BTreeSet::new(),
                 dirty: Vec::new(),
                 follow: VecDeque::new(),
@@ -271,9 +276,9 @@ impl Node {
                 for (_, link) in self.links.drain() {
                     link.leave(Phase::Closing);
                 }
-                for (_, task) in self.dials.drain() {
-                    task.abort();
-                }
+                // Whoever comes now is refused, and tries another server at once.
+                let dials = self.dials.drain().map(|(_, task)| task);
+                dials.chain(self.listeners.drain(..)).for_each(|task| task.abort());
             }
         }
     }
@@ -300,8 +305,14 @@ impl Node {
         }
     }
 
+    /// Lets others in, until the server ends.
+    pub(crate) fn listen(&mut self, listener: TcpListener, port: Port) {
+        let node = self.me.upgrade().expect("a node is called through its Rc");
+        self.listeners.push(spawn_local(accept(node, listener, port)).abort_handle());
+    }
+
     /// Takes in a connection that came to one of the ports.
-    pub(crate) fn accept(&mut self, stream: TcpStream, peer: SocketAddr, port: Port) {
+    fn accept(&mut self, stream: TcpStream, peer: SocketAddr, port: Port) {
         self.accepted += 1;
         self.open(Conn::accepted(self.accepted), stream, peer, port);
     }
@@ -383,6 +394,18 @@ pub(crate) async fn keep_time(node: Rc<RefCell<Node>>) {
                 () = rearm.notified() => {}
             },
             None => rearm.notified().await,
+        }
+    }
+}
+
+async fn accept(node: Rc<RefCell<Node>>, listener: TcpListener, port: Port) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => node.borrow_mut().accept(stream, peer, port),
+            Err(error) => {
+                warn!(%error, "cannot accept a connection");
+                sleep(ACCEPT_PAUSE).await;
+            }
         }
     }
 }

@@ -18,7 +18,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{LocalSet, spawn_blocking, spawn_local};
 use tokio::time::{sleep, timeout};
@@ -35,8 +34,6 @@ const GAUGES_EVERY: Duration = Duration::from_secs(5);
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// How long connections may take, after the stop, to accept what is queued for them.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
-/// Pause after a failed accept: it is mostly a lack of descriptors, which others give back.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Pause before a taken port is tried again.
 const BIND_PAUSE: Duration = Duration::from_secs(1);
 
@@ -306,7 +303,7 @@ fn bind_patiently(addr: SocketAddr, retries: u32) -> io::Result<BoundPort> {
 fn listen(node: &Rc<RefCell<Node>>, port: Port, bound: BoundPort) -> Result<(), ServeError> {
     let addr = bound.addr;
     let listener = bound.listen().map_err(|cause| ServeError::Bind { port, addr, cause })?;
-    spawn_local(accept(node.clone(), listener, port));
+    node.borrow_mut().listen(listener, port);
     Ok(())
 }
 
@@ -384,18 +381,6 @@ fn all_files(dirs: &DataDirs) -> io::Result<Vec<record::File>> {
         }
     }
     Ok(files)
-}
-
-async fn accept(node: Rc<RefCell<Node>>, listener: TcpListener, port: Port) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => node.borrow_mut().accept(stream, peer, port),
-            Err(error) => {
-                warn!(%error, "cannot accept a connection");
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
 }
 
 async fn feed_gauges(node: Rc<RefCell<Node>>) {

@@ -186,7 +186,7 @@ fn kill_leader(ensemble: &mut Ensemble, load: &Load, term: bool) -> Result<(Dura
             story += &format!(", {what} {after:.1}");
         }
     }
-    story += &format!(", first write {:.1}; server {} leads", ms(first - killed), next + 1);
+    story += &format!(", written again {:.1}; server {} leads", ms(first - killed), next + 1);
     if term && ensemble.members[leader].wait(LIMIT).is_none() {
         return Err(BenchError::Late("a stop"));
     }
