@@ -400,6 +400,11 @@ pub enum Event {
         /// The leader's.
         epoch: Epoch,
     },
+    /// Another configuration is in force. The driver keeps it in the dynamic configuration file, and goes by its ports.
+    Reconfigured {
+        /// Its text, as in the file.
+        text: String,
+    },
     /// The role is over; clients are served no more.
     RoleLost {
         /// Why.

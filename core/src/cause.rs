@@ -50,7 +50,7 @@ pub enum Lost {
     RollOver,
     /// Leader: as it was asked to ([`Leader::hand_over`]).
     HandedOver,
-    /// Leader: a reconfiguration made another server leader.
+    /// A reconfiguration made another server leader, or gave a learner another part under the same one.
     Deposed(ServerId),
     /// Learner: the leader cannot be reached.
     Unreachable,

@@ -269,6 +269,10 @@ impl Digest {
             Event::Established { epoch } => self.word(0x1105 ^ (epoch.0 as u64) << 16),
             Event::Activated { epoch } => self.word(0x1205 ^ (epoch.0 as u64) << 16),
             Event::RoleLost { .. } => self.word(0x1305),
+            Event::Reconfigured { text } => {
+                self.word(0x1805);
+                self.bytes(text.as_bytes());
+            }
             Event::Truncated { to } => self.word(0x1405 ^ (to.0 as u64) << 16),
             Event::Installed { zxid, digest } => {
                 self.word(0x1505 ^ (zxid.0 as u64) << 16);

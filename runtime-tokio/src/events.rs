@@ -17,6 +17,7 @@ pub(crate) fn log(event: &Event) {
         Event::Elected { leader, round } => info!(%leader, round, "elected"),
         Event::Established { epoch } => info!(%epoch, "a quorum accepts the epoch"),
         Event::Activated { epoch } => info!(%epoch, "clients are served"),
+        Event::Reconfigured { text } => info!(%text, "another configuration is in force"),
         Event::RoleLost { why } => warn!(%why, "the role is over"),
         Event::Truncated { to } => warn!(%to, "the log's end was cut off at the leader's word"),
         Event::Installed { zxid, .. } => info!(%zxid, "the leader's snapshot takes the place of the log"),

@@ -8,12 +8,14 @@ use super::learning::CREATE_SESSION;
 use super::line::Commit;
 use super::member::{Member, Next};
 use super::proposer::{Asker, Chore, Proposal, Proposer, orphans};
+use super::reconfig;
 use super::snapshots::Snapshots;
 use crate::boundary::{AdminOrder, CloseCause, Conn, Event, Input, Port, RoleName, Stop, Timer};
 use crate::id::{Epoch, SessionId, Zxid};
 use crate::jute::Reader;
 use crate::limits;
 use crate::proto::{ErrorCode, ForwardedRequest, LoggedTxn, OpCode, Request};
+use crate::quorum::{ConfigRules, QuorumVerifier, QuorumView, ReconfigRequest, reconfigure};
 use crate::session::Touch;
 use crate::time::Time;
 use crate::zab::{Cause, History, Leader, Lost, ZabOut};
@@ -34,6 +36,9 @@ pub(super) struct Leading {
     /// Learners that asked for sessions whose writes are under way.
     revalidations: Vec<Revalidation>,
     snapshots: Snapshots,
+    rules: ConfigRules,
+    /// A reconfiguration was proposed and the election does not know of it yet.
+    new_config: bool,
     stopping: bool,
 }
 
@@ -117,6 +122,8 @@ impl Leading {
             owners: BTreeMap::new(),
             revalidations: Vec::new(),
             snapshots: Snapshots::default(),
+            rules: base.config.ensemble.as_ref().map_or(ConfigRules::default(), |e| e.rules),
+            new_config: false,
             stopping: false,
         };
         // Those that came early.
@@ -260,6 +267,9 @@ impl Leading {
                     return next;
                 }
             }
+            if std::mem::take(&mut self.new_config) {
+                m.see_config(base, self.zab.view().last_seen.clone());
+            }
             let Some(conn) = self.snapshots.next(base) else { return None };
             self.with_zab(|zab, out| zab.snapshot_begun(base.now.mono, conn, out));
         }
@@ -279,7 +289,12 @@ impl Leading {
             ZabOut::Park(vouch) => base.store.park(vouch),
             ZabOut::WantSnapshot { conn } => self.snapshots.want(conn),
             ZabOut::SendSnapshot { conn, .. } => self.snapshots.begin(base, &mut m.peers, conn),
-            ZabOut::Deliver { zxid, body, .. } => self.deliver(base, zxid, body),
+            ZabOut::Deliver { zxid, body, designated } => {
+                self.deliver(base, zxid, body);
+                if designated.is_some() {
+                    self.take_up_config(base, m);
+                }
+            }
             ZabOut::Request { conn, request } => self.forwarded(base, conn, request),
             ZabOut::Revalidate { conn, session, timeout } => self.revalidate(base, conn, session, timeout),
             ZabOut::Touched { sessions } => {
@@ -290,7 +305,7 @@ impl Leading {
             ZabOut::Established { epoch } => base.event(Event::Established { epoch }),
             ZabOut::Committed { zxid, acks } => base.event(Event::QuorumAcked { zxid, acks }),
             ZabOut::Activated { epoch } => self.activated(base, m, epoch),
-            ZabOut::Lost { why } => return Some(self.lost(base, why)),
+            ZabOut::Lost { why } => return Some(self.lost(base, m, why)),
             ZabOut::Dial
             | ZabOut::Truncate { .. }
             | ZabOut::Install { .. }
@@ -305,6 +320,8 @@ impl Leading {
     fn activated(&mut self, base: &mut Base, m: &mut Member, epoch: Epoch) {
         self.phase = Phase::Serving;
         base.begin_epoch(epoch);
+        self.take_up_config(base, m);
+        base.show_config(&m.view().committed);
         // The history that was delivered just now is under what is proposed.
         self.proposer = Proposer::new(base);
         m.synchronised(epoch);
@@ -313,14 +330,24 @@ impl Leading {
         }
     }
 
-    fn lost(&mut self, base: &mut Base, why: Lost) -> Option<Next> {
+    /// The configuration that ZAB goes by is in force.
+    fn take_up_config(&mut self, base: &mut Base, m: &mut Member) {
+        let QuorumView { committed, last_seen } = self.zab.view().clone();
+        m.take_up_config(base, committed);
+        m.see_config(base, last_seen);
+    }
+
+    fn lost(&mut self, base: &mut Base, m: &mut Member, why: Lost) -> Option<Next> {
         base.event(Event::RoleLost { why });
         if self.stopping {
             base.close_all(CloseCause::Stopping);
             base.stop(Stop::Ordered);
             return None;
         }
-        Some(Next::Look)
+        Some(match why {
+            Lost::Deposed(designated) => m.take_role(designated, self.history().last()),
+            _ => Next::Look,
+        })
     }
 
     fn deliver(&mut self, base: &mut Base, zxid: Zxid, body: Bytes) {
@@ -348,8 +375,30 @@ impl Leading {
     fn propose(&mut self, base: &mut Base, asker: Asker<'_>, proposal: Proposal<'_>) -> Zxid {
         let zxid = self.zab.next_zxid().expect("the door is open");
         let body = self.proposer.prepare(base, zxid, asker, proposal);
-        self.with_zab(|zab, out| zab.propose(base.now.mono, zxid, body, None, out));
+        let config = self.proposer.newest().and_then(|txn| reconfig::proposed(txn, self.rules));
+        self.new_config |= config.is_some();
+        self.with_zab(|zab, out| zab.propose(base.now.mono, zxid, body, config, out));
         zxid
+    }
+
+    /// The configuration that a client asks for.
+    fn reconfigure(&self, base: &Base, request: &Request) -> Result<QuorumVerifier, ErrorCode> {
+        let Request::Reconfig { joining, leaving, new_members, config_id } = request else {
+            unreachable!("only those are asked for a configuration")
+        };
+        let ensemble = base.config.ensemble.as_ref().expect("a leader has an ensemble");
+        if !ensemble.reconfig_enabled {
+            return Err(ErrorCode::ReconfigDisabled);
+        }
+        let request = ReconfigRequest {
+            joining: joining.as_deref(),
+            leaving: leaving.as_deref(),
+            new_members: new_members.as_deref(),
+            config_id: *config_id,
+        };
+        let zxid = self.zab.next_zxid().expect("the door is open");
+        reconfigure(self.zab.view(), &request, zxid, &self.zab.synced(), ensemble.rules)
+            .map_err(|refused| refused.code())
     }
 
     /// A write of a session from where it is used, if it may write there. Answers to `SessionTracker.checkSession`.
@@ -365,6 +414,11 @@ impl Leading {
             Proposal::Failed(ErrorCode::SessionExpired)
         } else if *self.owners.entry(session).or_insert(from) != from {
             Proposal::Failed(ErrorCode::SessionMoved)
+        } else if let Request::Reconfig { .. } = request {
+            match self.reconfigure(base, request) {
+                Ok(next) => return self.propose(base, asker, Proposal::Reconfig(&next)),
+                Err(code) => Proposal::Failed(code),
+            }
         } else {
             Proposal::Write(request)
         };

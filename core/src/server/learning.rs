@@ -8,16 +8,18 @@ use super::front::Asked;
 use super::line::Commit;
 use super::member::{Member, Next};
 use super::peers::Snapshot;
+use super::reconfig;
 use crate::boundary::{AdminOrder, CloseCause, Conn, Event, Input, Output, Port, RoleName, Stop, Timer};
 use crate::id::{Epoch, ServerId, SessionId, Zxid};
 use crate::jute::{Bad, Write as _};
 use crate::limits;
-use crate::proto::{ForwardedRequest, LoggedTxn, OpCode, PacketType, QuorumPacket};
-use crate::quorum::LearnerType;
+use crate::proto::{ForwardedRequest, LoggedTxn, OpCode, PacketType, QuorumPacket, Txn};
+use crate::quorum::{ConfigRules, LearnerType, QuorumVerifier};
 use crate::time::Time;
 use crate::zab::{History, Learner, Lost, ZabOut};
 use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 /// The operation under which a learner asks for a new session.
 pub(super) const CREATE_SESSION: i32 = -10;
@@ -42,6 +44,12 @@ pub(super) struct Learning {
     /// Whose syncs are under way.
     syncs: BTreeMap<u64, Conn>,
     last_tag: u64,
+    kind: LearnerType,
+    rules: ConfigRules,
+    /// A reconfiguration that has just been proposed.
+    proposed: Option<Arc<QuorumVerifier>>,
+    /// What NEWLEADER said; it is in force once the leader serves.
+    new_config: Option<Arc<QuorumVerifier>>,
     stopping: bool,
 }
 
@@ -148,6 +156,10 @@ impl Learning {
             returning: BTreeMap::new(),
             syncs: BTreeMap::new(),
             last_tag: 0,
+            kind,
+            rules: base.config.ensemble.as_ref().map_or(ConfigRules::default(), |e| e.rules),
+            proposed: None,
+            new_config: None,
             stopping: false,
         };
         let next = learning.carry_out(base, m);
@@ -279,7 +291,10 @@ impl Learning {
             _ => None,
         };
         match body.map(LoggedTxn::decode) {
-            Some(Ok(logged)) if logged.header.zxid == packet.zxid => self.decoded.push_back(logged),
+            Some(Ok(logged)) if logged.header.zxid == packet.zxid => {
+                self.proposed = self.proposed.take().or(reconfig::proposed(&logged.txn, self.rules));
+                self.decoded.push_back(logged);
+            }
             Some(Ok(_)) => return self.with_zab(|zab, out| zab.malformed(Bad::Tag(packet.kind as i32), out)),
             Some(Err(bad)) => return self.with_zab(|zab, out| zab.malformed(bad, out)),
             None => {}
@@ -290,11 +305,14 @@ impl Learning {
     // ---- what ZAB asks for ----
 
     fn carry_out(&mut self, base: &mut Base, m: &mut Member) -> Option<Next> {
+        if let Some(config) = self.proposed.take() {
+            m.see_config(base, config);
+        }
         while let Some(out) = self.todo.pop_front() {
             if let ZabOut::Lost { why } = out {
                 self.phase = Phase::Over;
                 base.event(Event::RoleLost { why });
-                return self.what_next(base, why);
+                return self.what_next(base, m, why);
             }
             self.carry_out_one(base, m, out);
         }
@@ -304,12 +322,14 @@ impl Learning {
         None
     }
 
-    fn what_next(&mut self, base: &mut Base, why: Lost) -> Option<Next> {
+    fn what_next(&mut self, base: &mut Base, m: &mut Member, why: Lost) -> Option<Next> {
         if self.stopping {
             return self.stop(base);
         }
-        let _ = why;
-        Some(Next::Look)
+        Some(match why {
+            Lost::Deposed(designated) => m.take_role(designated, self.history().last()),
+            _ => Next::Look,
+        })
     }
 
     fn stop(&mut self, base: &mut Base) -> Option<Next> {
@@ -338,11 +358,16 @@ impl Learning {
                 self.decoded.clear();
                 m.peers.receive_snapshot(conn, m.rng.u64());
             }
-            ZabOut::Deliver { zxid, body, .. } => self.deliver(base, zxid, body),
+            ZabOut::Deliver { zxid, body, designated } => self.deliver(base, m, zxid, body, designated),
             ZabOut::Revalidated { session, valid } => self.revalidated(base, session, valid),
             ZabOut::Synced { tag } => self.synced(base, tag),
             ZabOut::Activated { epoch } => self.activated(base, m, epoch),
-            ZabOut::NewLeaderConfig { .. } => {}
+            ZabOut::NewLeaderConfig { text } => {
+                self.new_config = reconfig::parse(&text, self.rules);
+                if let Some(config) = &self.new_config {
+                    m.see_leaders_config(base, config.clone());
+                }
+            }
             ZabOut::WantSnapshot { .. }
             | ZabOut::SendSnapshot { .. }
             | ZabOut::Request { .. }
@@ -382,10 +407,29 @@ impl Learning {
     fn activated(&mut self, base: &mut Base, m: &mut Member, epoch: Epoch) {
         self.phase = Phase::Serving;
         base.begin_epoch(epoch);
+        if let Some(config) = self.new_config.take() {
+            m.take_up_config(base, config);
+        }
+        base.show_config(&m.view().committed);
         m.synchronised(epoch);
+        self.depart_if_changed(m, self.leader);
     }
 
-    fn deliver(&mut self, base: &mut Base, zxid: Zxid, body: Bytes) {
+    /// A reconfiguration gives this server another part, or another leader: the role ends.
+    fn depart_if_changed(&mut self, m: &mut Member, leader: ServerId) {
+        if leader != self.leader || m.learner_type() != self.kind {
+            self.with_zab(|zab, out| zab.depart(leader, out));
+        }
+    }
+
+    fn deliver(
+        &mut self,
+        base: &mut Base,
+        m: &mut Member,
+        zxid: Zxid,
+        body: Bytes,
+        designated: Option<ServerId>,
+    ) {
         while self.decoded.front().is_some_and(|t| t.header.zxid < zxid) {
             self.decoded.pop_front();
         }
@@ -393,11 +437,16 @@ impl Learning {
             Some(t) if t.header.zxid == zxid => self.decoded.pop_front().expect("just seen"),
             Some(_) | None => LoggedTxn::decode(&body).expect("it was read when it was logged"),
         };
-        if let crate::proto::Txn::CreateSession { timeout } = logged.txn {
+        if let Txn::CreateSession { timeout } = logged.txn {
             self.zab.touch(logged.header.session, timeout);
         }
+        let config = designated.and_then(|_| reconfig::proposed(&logged.txn, self.rules));
         if let Some(id) = base.commit_foreign(logged, body) {
             clients::pump(self, base, id);
+        }
+        if let (Some(config), Some(leader)) = (config, designated) {
+            m.take_up_config(base, config);
+            self.depart_if_changed(m, leader);
         }
         if self.is_serving() {
             base.store.maybe_snapshot(&mut base.tree, &base.sessions, &mut base.out);

@@ -3,18 +3,19 @@
 
 use super::base::Base;
 use super::peers::Peers;
+use super::reconfig;
+use crate::addr::Addr;
 use crate::boundary::{AdminOrder, CloseCause, Conn, Dials, Event, Input, Output, Port, Timer};
 use crate::config::EnsembleConfig;
 use crate::disk::Recovered;
 use crate::election::{self, Election, Outcome, Step};
-use crate::id::{Epoch, ServerId};
+use crate::id::{Epoch, ServerId, Zxid};
 use crate::limits;
 use crate::proto::ServerState;
 use crate::quorum::{LearnerType, QuorumView};
 use crate::rng::Rng;
 use crate::time::{Span, Time};
 use crate::zab::{self, History, WindowLimits};
-use std::sync::Arc;
 
 /// See the module.
 #[derive(Debug)]
@@ -24,8 +25,10 @@ pub(super) struct Member {
     election_settings: election::Settings,
     /// `None` until what was recovered is durable: a vote vouches for it.
     election: Option<Election>,
-    /// The configurations at the start; the election's are later.
+    /// The configurations at the start; once there is an election, its own count.
     view: QuorumView,
+    /// This server's election port by its settings.
+    own: Addr,
     pub(super) observer_delay: Span,
     pub(super) dials: Dials,
     pub(super) peers: Peers,
@@ -52,11 +55,9 @@ impl Member {
         recovered: &Recovered,
         seed: [u8; 32],
     ) -> (Member, History) {
-        assert!(config.members.member(me).is_some(), "server {me} is not in its own configuration");
         let ms = Span::from_millis;
         let times = &config.election;
-        let committed = Arc::new(config.members.clone());
-        let last_seen = config.proposed.clone().map_or_else(|| committed.clone(), Arc::new);
+        let own = config.members.member(me).and_then(|m| m.election_addrs().next());
         let member = Member {
             me,
             zab: zab::Settings {
@@ -76,7 +77,8 @@ impl Member {
                 rules: config.rules,
             },
             election: None,
-            view: QuorumView { committed, last_seen },
+            view: reconfig::recovered(config, recovered),
+            own: own.expect("a member's settings list it"),
             observer_delay: ms(times.observer_delay_ms),
             dials: Dials::default(),
             peers: Peers::default(),
@@ -112,9 +114,8 @@ impl Member {
         let outcomes = match &mut self.election {
             Some(election) => election.look(&mut step, held),
             None => {
-                let own = self.view.committed.member(self.me).or(self.view.last_seen.member(self.me));
-                let own = own.and_then(|m| m.election_addrs().next()).expect("checked at the start");
                 let (settings, view) = (self.election_settings, self.view.clone());
+                let own = self.own.clone();
                 let (election, outcomes) = Election::start(&mut step, self.me, own, settings, view, held);
                 self.election = Some(election);
                 outcomes
@@ -128,6 +129,23 @@ impl Member {
         if let Some(election) = &mut self.election {
             election.synchronised(epoch.0);
         }
+    }
+
+    /// Other configurations count from here on. Votes that are decided by them are looked at when the role ends.
+    pub(super) fn set_view(&mut self, base: &mut Base, view: QuorumView) {
+        let mut step = Step { now: base.now.mono, dials: &mut self.dials, out: &mut base.out };
+        match &mut self.election {
+            Some(election) => {
+                let outcomes = election.set_view(&mut step, view);
+                assert!(outcomes.is_empty(), "only a server that looks for a leader decides");
+            }
+            None => self.view = view,
+        }
+    }
+
+    /// Takes this server for its leader, or this server itself, without an election.
+    pub(super) fn settle(&mut self, leader: ServerId, zxid: Zxid) -> ServerState {
+        self.election.as_mut().expect("it votes since its start").take_role(leader, zxid)
     }
 
     fn decide(&mut self, base: &mut Base, outcomes: Vec<Outcome>) -> Option<Next> {
@@ -144,7 +162,7 @@ impl Member {
                         ServerState::Looking => Next::Look,
                     });
                 }
-                Outcome::Adopted(_) => {}
+                Outcome::Adopted(config) => base.event(Event::Reconfigured { text: config.to_string() }),
             }
         }
         next

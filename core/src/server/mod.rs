@@ -22,6 +22,7 @@ mod prep;
 mod proposer;
 mod read;
 mod reaper;
+mod reconfig;
 mod reply;
 mod snapshots;
 mod solo;

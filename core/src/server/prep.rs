@@ -2,6 +2,7 @@
 //! nothing can fail. Answers to `PrepRequestProcessor.pRequest2Txn`. Knows no connection and no clock.
 
 use super::outstanding::{Outstanding, PendingNode};
+use super::reconfig::CONFIG_NODE;
 use crate::acl;
 use crate::config::Config;
 use crate::id::{SessionId, Zxid};
@@ -91,6 +92,7 @@ impl Prep<'_> {
             Request::SetData { path, data, version } => self.set_data(path, data.as_ref(), *version),
             Request::SetAcl { path, acl, version } => self.set_acl(path, acl.as_deref(), *version),
             Request::Check { path, version } => self.check(path, *version),
+            // A leader makes the configuration first, see [`Prep::reconfig`].
             Request::Reconfig { .. } => Err(ErrorCode::ReconfigDisabled),
             other => unreachable!("not a write: {:?}", other.op()),
         }
@@ -231,6 +233,28 @@ impl Prep<'_> {
         node.data = data.cloned();
         self.set(path, Some(node));
         Ok(Txn::SetData { path: path.to_owned(), data: data.cloned(), version })
+    }
+
+    /// The transaction of a configuration that has been found good. The permission is asked for last.
+    pub(super) fn reconfig(mut self, text: &str) -> Txn {
+        let permitted = self.node(CONFIG_NODE).and_then(|node| {
+            self.permit(&node, perms::WRITE)?;
+            Ok(node)
+        });
+        let mut node = match permitted {
+            Ok(node) => node,
+            Err(code) => return Txn::Error { err: code.code() },
+        };
+        let data = Some(bytes::Bytes::copy_from_slice(text.as_bytes()));
+        // As Java has it: the node's version says nothing, the text's does.
+        let version = -1;
+        node.stat.version = version;
+        node.stat.mzxid = self.header.zxid;
+        node.stat.mtime = self.header.time;
+        node.data = data.clone();
+        self.set(CONFIG_NODE, Some(node));
+        self.outstanding.keep();
+        Txn::Reconfig { path: CONFIG_NODE.to_owned(), data, version }
     }
 
     fn set_acl(

@@ -11,6 +11,7 @@ use super::reaper::Reaper;
 use crate::boundary::{Conn, Event, Timer};
 use crate::id::{SessionId, Zxid};
 use crate::proto::{ErrorCode, Id, LoggedTxn, Request, Txn, TxnHeader};
+use crate::quorum::QuorumVerifier;
 use crate::session::Touch;
 use crate::time::Time;
 use bytes::Bytes;
@@ -59,6 +60,8 @@ pub(super) enum Proposal<'a> {
         timeout: i32,
     },
     CloseSession,
+    /// This configuration.
+    Reconfig(&'a QuorumVerifier),
     /// A failure known before any check.
     Failed(ErrorCode),
 }
@@ -103,6 +106,7 @@ impl Proposer {
             Proposal::Write(request) => prep.write(request),
             Proposal::CreateSession { timeout } => Txn::CreateSession { timeout },
             Proposal::CloseSession => prep.close_session(session),
+            Proposal::Reconfig(next) => prep.reconfig(&next.to_string()),
             Proposal::Failed(code) => Txn::Error { err: code.code() },
         };
         let has_digest = base.config.digest_enabled && !matches!(txn, Txn::Error { .. });
@@ -122,6 +126,11 @@ impl Proposer {
         assert!(digest.is_ok(), "{zxid} was prepared for another tree");
         self.outstanding.applied(zxid);
         unblocked
+    }
+
+    /// The transaction that was made last.
+    pub(super) fn newest(&self) -> Option<&Txn> {
+        self.in_flight.back().map(|p| &p.logged.txn)
     }
 
     /// The last transaction of a session that is in flight.

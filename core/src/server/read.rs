@@ -194,10 +194,14 @@ fn who_am_i(base: &Base, id: Conn) -> Vec<ClientInfo> {
     base.ids(id).iter().map(|id| ClientInfo { scheme: id.scheme.clone(), user: auth::user(id) }).collect()
 }
 
+/// A leader's transaction that does not fit the tree of this server, or says what no client may ask for. Our own always fit:
+/// they are made against the tree.
+const INCONSISTENT: ErrorCode = ErrorCode::RuntimeInconsistency;
+
 /// What the client is told of its committed write.
 pub(super) fn write_result(txn: &Txn, applied: Applied) -> Result<Response, ErrorCode> {
     match (txn, applied) {
-        (Txn::Error { err }, _) => Err(ErrorCode::from_code(*err).expect("prepared with a code of ours")),
+        (Txn::Error { err }, _) => Err(ErrorCode::from_code(*err).unwrap_or(INCONSISTENT)),
         (Txn::Multi(txns), Applied::Multi(results)) => {
             assert_eq!(txns.len(), results.len(), "one result for each operation");
             Ok(Response::Multi(txns.iter().zip(results).map(|(t, r)| op_result(t, r)).collect()))
@@ -212,8 +216,9 @@ pub(super) fn write_result(txn: &Txn, applied: Applied) -> Result<Response, Erro
             }
         }),
         (Txn::SetData { .. } | Txn::SetAcl { .. }, Applied::Stat(stat)) => Ok(Response::Stat(stat)),
+        (Txn::Reconfig { data, .. }, Applied::Stat(stat)) => Ok(Response::Data { data: data.clone(), stat }),
         (Txn::Delete { .. }, _) => Ok(Response::Empty),
-        (txn, applied) => unreachable!("applying {txn:?} cannot give {applied:?}"),
+        _ => Err(INCONSISTENT),
     }
 }
 
@@ -229,6 +234,6 @@ fn op_result(txn: &Txn, applied: Applied) -> OpResult {
         (Txn::SetData { .. }, Applied::Stat(stat)) => OpResult::SetData(stat),
         (Txn::Delete { .. }, _) => OpResult::Delete,
         (Txn::Check { .. }, _) => OpResult::Check,
-        (txn, applied) => unreachable!("applying {txn:?} in a multi cannot give {applied:?}"),
+        _ => OpResult::Error(Some(INCONSISTENT)),
     }
 }

@@ -61,25 +61,19 @@ struct Cluster {
     events: Vec<(usize, Event)>,
 }
 
+fn parse(members: &str) -> QuorumVerifier {
+    QuorumVerifier::parse(members, Default::default()).expect("a configuration")
+}
+
 fn peer() -> PeerInfo {
     PeerInfo { addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 9)) }
 }
 
 impl Cluster {
     fn new(members: &str) -> Cluster {
-        let members = QuorumVerifier::parse(members, Default::default()).expect("a configuration");
-        let sids: Vec<ServerId> = members.members().map(|m| m.sid).collect();
-        let servers = sids
-            .iter()
-            .map(|sid| {
-                let mut config = Config { server_id: *sid, tick_ms: 200, ..Config::default() };
-                config.ensemble = Some(EnsembleConfig::new(members.clone()));
-                let recovered = recover(&Nothing, &config, 7).expect("nothing recovers");
-                Some(Server::new(config, recovered, [sid.0 as u8; 32], Now::default()))
-            })
-            .collect();
+        let sids = parse(members).members().count() as i64;
         let mut cluster = Cluster {
-            servers,
+            servers: Vec::new(),
             now: Time(0),
             wires: BTreeMap::new(),
             queue: VecDeque::new(),
@@ -87,8 +81,22 @@ impl Cluster {
             clients: Vec::new(),
             events: Vec::new(),
         };
-        (0..sids.len()).for_each(|s| cluster.step(s, Input::Wake));
+        (1..=sids).for_each(|sid| cluster.start(sid, members));
         cluster
+    }
+
+    /// Server `sid`, the next one, with a configuration of its own.
+    fn start(&mut self, sid: i64, members: &str) {
+        assert_eq!(self.servers.len() as i64 + 1, sid);
+        let mut config =
+            Config { server_id: ServerId(sid), tick_ms: 200, skip_acl: true, ..Config::default() };
+        let mut ensemble = EnsembleConfig::new(parse(members));
+        ensemble.reconfig_enabled = true;
+        config.ensemble = Some(ensemble);
+        let recovered = recover(&Nothing, &config, 7).expect("nothing recovers");
+        let now = Now { mono: self.now, ..Now::default() };
+        self.servers.push(Some(Server::new(config, recovered, [sid as u8; 32], now)));
+        self.step(sid as usize - 1, Input::Wake);
     }
 
     fn step(&mut self, s: usize, input: Input<'_>) {
@@ -346,4 +354,50 @@ fn a_leader_that_is_told_to_stop_hands_over() {
         assert!(waited < 1000, "no leader since {before:?}");
     }
     assert!(waited <= 300, "{waited} ms");
+}
+
+fn reconfig(joining: Option<&str>, leaving: Option<&str>) -> Request {
+    let (joining, leaving) = (joining.map(str::to_owned), leaving.map(str::to_owned));
+    Request::Reconfig { joining, leaving, new_members: None, config_id: -1 }
+}
+
+fn config_of(t: &Cluster, s: usize) -> String {
+    let view = t.servers[s].as_ref().expect("it runs").view();
+    let node = view.tree.get("/zookeeper/config").expect("it is always there");
+    String::from_utf8(node.data.clone().unwrap_or_default().to_vec()).expect("text")
+}
+
+#[test]
+fn members_join_and_leave_the_leader_too() {
+    let mut t = Cluster::new(&members(3, 0));
+    t.pass(2000);
+    let (c, _) = t.connect(0, None);
+    // A joiner knows the members and itself; it follows without a vote.
+    let joiner = members(3, 0).replace("version", "server.4=s4:2888:3888:participant;2181\nversion");
+    t.start(4, &joiner);
+    t.pass(3000);
+    assert_eq!(t.role(3), Some(RoleName::Follower));
+    assert!(!config_of(&t, 3).contains("server.4"), "{}", config_of(&t, 3));
+    let (header, response) = t.call(c, 1, &reconfig(Some("server.4=s4:2888:3888:participant;2181"), None));
+    assert_eq!(header.err, 0);
+    assert!(matches!(response, Some(Response::Data { .. })), "{response:?}");
+    t.pass(1000);
+    for s in 0..4 {
+        assert!(config_of(&t, s).contains("server.4=s4"), "server {}: {}", s + 1, config_of(&t, s));
+    }
+    // The leader is told to leave by a client of its own: another one goes on at once.
+    let leader = t.leader();
+    let (c, _) = t.connect(leader, None);
+    t.ask(c, 1, &reconfig(None, Some(&(leader + 1).to_string())));
+    t.pass(300);
+    let next = t.leader();
+    assert_ne!(next, leader);
+    t.pass(2000);
+    assert_eq!(t.role(leader), Some(RoleName::Follower), "it goes on without a vote");
+    assert!(!config_of(&t, next).contains(&format!("server.{}=", leader + 1)));
+    // Three are left, one may fail.
+    let (c, _) = t.connect(next, None);
+    t.kill(leader);
+    t.kill((0..4).find(|s| *s != next && *s != leader).expect("there are four"));
+    assert_eq!(t.call(c, 1, &create("/after", 0)).0.err, 0);
 }

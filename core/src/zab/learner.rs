@@ -578,6 +578,13 @@ impl Learner {
         }
     }
 
+    /// A reconfiguration made `leader` this server's leader, or gave this server another part under the same one.
+    pub fn depart(&mut self, leader: ServerId, out: &mut Vec<ZabOut>) {
+        if !matches!(self.phase, Phase::Over) {
+            self.lose(Lost::Deposed(leader), out);
+        }
+    }
+
     /// What the leader says cannot be read.
     pub fn malformed(&mut self, bad: Bad, out: &mut Vec<ZabOut>) {
         if !matches!(self.phase, Phase::Over) {

@@ -1,0 +1,107 @@
+//! The configuration as it changes: what recovery knows of it, what is proposed, what is committed, and `/zookeeper/config`.
+//! Answers to `QuorumPeer.processReconfig` and `ZKDatabase.initConfigInZKDatabase`.
+//!
+//! What a member must know after a crash lies in its log and tree: the node holds the last committed configuration, a
+//! reconfiguration in the end of the log is the last one seen. The driver writes the dynamic files for whoever reads those.
+
+use super::base::Base;
+use super::member::{Member, Next};
+use crate::boundary::Event;
+use crate::config::EnsembleConfig;
+use crate::disk::Recovered;
+use crate::id::{ServerId, SessionId, Zxid};
+use crate::proto::{LoggedTxn, ServerState, Txn, TxnHeader};
+use crate::quorum::{ConfigRules, LearnerType, QuorumVerifier, QuorumView};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Where the configuration is shown.
+pub(super) const CONFIG_NODE: &str = "/zookeeper/config";
+
+/// A configuration, if the text is one.
+pub(super) fn parse(text: &[u8], rules: ConfigRules) -> Option<Arc<QuorumVerifier>> {
+    QuorumVerifier::parse(std::str::from_utf8(text).ok()?, rules).ok().map(Arc::new)
+}
+
+/// What a transaction proposes, if it is a reconfiguration that can be read.
+pub(super) fn proposed(txn: &Txn, rules: ConfigRules) -> Option<Arc<QuorumVerifier>> {
+    match txn {
+        Txn::Reconfig { data: Some(text), .. } => parse(text, rules),
+        _ => None,
+    }
+}
+
+/// The configurations that a member starts with: those of its settings, unless recovery knows later ones.
+pub(super) fn recovered(config: &EnsembleConfig, recovered: &Recovered) -> QuorumView {
+    let mut committed = Arc::new(config.members.clone());
+    let mut last_seen = config.proposed.clone().map_or_else(|| committed.clone(), Arc::new);
+    if config.reconfig_enabled {
+        let node = recovered.tree.get(CONFIG_NODE).and_then(|n| n.data.clone());
+        let shown = node.and_then(|text| parse(&text, config.rules));
+        let logged = recovered.tail.iter().rev().find_map(|(_, body)| {
+            LoggedTxn::decode(body).ok().and_then(|logged| proposed(&logged.txn, config.rules))
+        });
+        let later = |old: &Arc<QuorumVerifier>, new: Option<Arc<QuorumVerifier>>| {
+            new.filter(|new| new.version > old.version).unwrap_or_else(|| old.clone())
+        };
+        committed = later(&committed, shown);
+        last_seen = later(&last_seen, logged);
+        last_seen = later(&committed, Some(last_seen));
+    }
+    QuorumView { committed, last_seen }
+}
+
+impl Member {
+    /// A configuration is proposed: its voters are heard and reached from here on.
+    pub(super) fn see_config(&mut self, base: &mut Base, config: Arc<QuorumVerifier>) {
+        let QuorumView { committed, last_seen } = self.view().clone();
+        if config.version > last_seen.version {
+            self.set_view(base, QuorumView { committed, last_seen: config });
+        }
+    }
+
+    /// What a new leader has seen last is what this server has seen last, even if it knows of a later proposal: that one was cut
+    /// off.
+    pub(super) fn see_leaders_config(&mut self, base: &mut Base, config: Arc<QuorumVerifier>) {
+        let committed = self.view().committed.clone();
+        let last_seen = if config.version > committed.version { config } else { committed.clone() };
+        self.set_view(base, QuorumView { committed, last_seen });
+    }
+
+    /// A configuration is in force. True: it is another one than before.
+    pub(super) fn take_up_config(&mut self, base: &mut Base, config: Arc<QuorumVerifier>) -> bool {
+        let QuorumView { committed, last_seen } = self.view().clone();
+        if config.version <= committed.version {
+            return false;
+        }
+        let last_seen = if last_seen.version > config.version { last_seen } else { config.clone() };
+        base.event(Event::Reconfigured { text: config.to_string() });
+        self.set_view(base, QuorumView { committed: config, last_seen });
+        true
+    }
+
+    /// After a reconfiguration: what this server is to be under `leader`, without an election.
+    pub(super) fn take_role(&mut self, leader: ServerId, zxid: Zxid) -> Next {
+        match self.settle(leader, zxid) {
+            ServerState::Leading => Next::Lead,
+            ServerState::Following => Next::Learn(LearnerType::Participant, leader),
+            ServerState::Observing => Next::Learn(LearnerType::Observer, leader),
+            ServerState::Looking => Next::Look,
+        }
+    }
+}
+
+impl Base {
+    /// Shows the configuration in force in [`CONFIG_NODE`], which a new epoch and a snapshot may have left behind.
+    pub(super) fn show_config(&mut self, config: &QuorumVerifier) {
+        let text = Bytes::from(config.to_string());
+        if self.tree.get(CONFIG_NODE).is_some_and(|n| n.data.as_ref() == Some(&text)) {
+            return;
+        }
+        let header = TxnHeader { session: SessionId::NONE, cxid: 0, zxid: Zxid(config.version), time: 0 };
+        let txn = Txn::Reconfig { path: CONFIG_NODE.to_owned(), data: Some(text), version: -1 };
+        self.tree.apply(&header, &txn, &mut self.changes);
+        // Nobody is served yet.
+        self.changes.clear();
+    }
+}
