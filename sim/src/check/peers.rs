@@ -233,6 +233,7 @@ impl Peers {
             | Event::SnapshotDone { .. }
             | Event::SnapshotFailed { .. }
             | Event::Purged { .. }
+            | Event::Reconfigured { .. }
             | Event::Replied { .. } => {}
         }
     }

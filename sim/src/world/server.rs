@@ -286,6 +286,7 @@ impl World {
             | Event::Logged { .. }
             | Event::Applied { .. }
             | Event::SessionAttached { .. }
+            | Event::Reconfigured { .. }
             | Event::SnapshotBegun { .. } => {}
         }
         let (server, incarnation) = (self.server_id(s), self.nodes[s].incarnation - 1);
