@@ -10,7 +10,7 @@ use zebu_core::proto::{
 };
 use zebu_core::quorum::{ConfigRules, LearnerType, QuorumVerifier, QuorumView};
 use zebu_core::time::{Span, Time};
-use zebu_core::zab::{History, Leader, Learner, Settings, WindowLimits, ZabOut, sync};
+use zebu_core::zab::{History, Leader, Learner, Settings, SyncOf, WindowLimits, ZabOut, sync};
 use zebu_tests::quorum_capture::{self, Kind, Packet};
 
 const WINDOW: WindowLimits = WindowLimits { txns: 1000, bytes: 1 << 20 };
@@ -399,13 +399,20 @@ impl LeaderSide {
             let mut more = Vec::new();
             match o {
                 ZabOut::Send { conn: CONN, packet } => self.said.push(packet),
+                // The made-up follower hears every ping.
+                ZabOut::Send { conn, packet } if packet.kind == PacketType::Ping => {
+                    let pong = FromLearner::Ping { zxid: packet.zxid, sessions: Vec::new() };
+                    self.leader.packet(self.now, conn, pong.into_packet(), &mut more);
+                }
                 // Its own acks come with those of the made-up follower: nothing is committed before Java did.
                 ZabOut::Park(vouch @ (Vouch::AckEpoch(_) | Vouch::AckNewLeader(_) | Vouch::OwnAck(_))) => {
                     self.leader.durable(self.now, vouch, &mut more);
                 }
                 ZabOut::WantSnapshot { conn } => self.leader.snapshot_begun(self.now, conn, &mut more),
                 ZabOut::SendSnapshot { .. } => self.snapshot_at = Some(self.said.len()),
-                ZabOut::Request { conn, request } if request.op == 9 => self.leader.sync(conn, &mut more),
+                ZabOut::Request { conn, request } if request.op == 9 => {
+                    self.leader.sync(SyncOf::Learner(conn), &mut more);
+                }
                 ZabOut::Revalidate { conn, session, .. } => {
                     let valid = self.valid[&session.0];
                     self.leader.revalidated(conn, session, valid, &mut more);

@@ -18,7 +18,7 @@ use crate::proto::{ErrorCode, ForwardedRequest, LoggedTxn, OpCode, Request};
 use crate::quorum::{ConfigRules, QuorumVerifier, QuorumView, ReconfigRequest, reconfigure};
 use crate::session::Touch;
 use crate::time::Time;
-use crate::zab::{Cause, History, Leader, Lost, ZabOut};
+use crate::zab::{Cause, History, Leader, Lost, SyncOf, ZabOut};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -33,6 +33,9 @@ pub(super) struct Leading {
     proposer: Proposer,
     /// Which connection a session was used on last: only from there its writes are taken. Answers to `SessionImpl.owner`.
     owners: BTreeMap<SessionId, Owner>,
+    /// Own clients whose syncs are under way.
+    syncs: BTreeMap<u64, Conn>,
+    last_tag: u64,
     /// Learners that asked for sessions whose writes are under way.
     revalidations: Vec<Revalidation>,
     snapshots: Snapshots,
@@ -102,9 +105,12 @@ impl Clients for Leading {
         Some(Commit::Own(self.propose(base, asker, Proposal::Failed(ErrorCode::MarshallingError))))
     }
 
-    /// All that anybody has been told of is applied here.
-    fn sync(&mut self, _: &mut Base, _: Write<'_>) -> Option<u64> {
-        None
+    fn sync(&mut self, _: &mut Base, write: Write<'_>) -> Option<u64> {
+        self.last_tag += 1;
+        let tag = self.last_tag;
+        self.syncs.insert(tag, write.id);
+        self.with_zab(|zab, out| zab.sync(SyncOf::Own(tag), out));
+        Some(tag)
     }
 }
 
@@ -120,6 +126,8 @@ impl Leading {
             phase: Phase::Preparing,
             proposer: Proposer::new(base),
             owners: BTreeMap::new(),
+            syncs: BTreeMap::new(),
+            last_tag: 0,
             revalidations: Vec::new(),
             snapshots: Snapshots::default(),
             rules: base.config.ensemble.as_ref().map_or(ConfigRules::default(), |e| e.rules),
@@ -302,6 +310,13 @@ impl Leading {
                     base.sessions.touch(session, Some(timeout), base.now.mono);
                 }
             }
+            ZabOut::Synced { tag } => {
+                if let Some(id) = self.syncs.remove(&tag)
+                    && base.synced(id, tag)
+                {
+                    clients::pump(self, base, id);
+                }
+            }
             ZabOut::Established { epoch } => base.event(Event::Established { epoch }),
             ZabOut::Committed { zxid, acks } => base.event(Event::QuorumAcked { zxid, acks }),
             ZabOut::Activated { epoch } => self.activated(base, m, epoch),
@@ -311,7 +326,6 @@ impl Leading {
             | ZabOut::Install { .. }
             | ZabOut::ReceiveSnapshot { .. }
             | ZabOut::Revalidated { .. }
-            | ZabOut::Synced { .. }
             | ZabOut::NewLeaderConfig { .. } => unreachable!("a learner's: {out:?}"),
         }
         None
@@ -436,7 +450,9 @@ impl Leading {
         let asker = Asker { session, cxid, ids: &ids };
         let mut r = Reader::new(&body);
         let refused = match OpCode::from_int(op) {
-            Some(OpCode::Sync) => return self.with_zab(|zab, out| zab.sync(conn, out)),
+            Some(OpCode::Sync) => {
+                return self.with_zab(|zab, out| zab.sync(SyncOf::Learner(conn), out));
+            }
             Some(OpCode::CloseSession) => Ok(Request::CloseSession),
             Some(op) if clients::is_write(op) => {
                 Request::decode(op, &mut r).map_err(|_| ErrorCode::MarshallingError)

@@ -476,10 +476,10 @@ impl Learning {
     }
 
     fn synced(&mut self, base: &mut Base, tag: u64) {
-        let Some(id) = self.syncs.remove(&tag) else { return };
-        let Some(conn) = base.conns.get_mut(id) else { return };
-        conn.line.synced(tag);
-        base.answer_ready(id);
-        clients::pump(self, base, id);
+        if let Some(id) = self.syncs.remove(&tag)
+            && base.synced(id, tag)
+        {
+            clients::pump(self, base, id);
+        }
     }
 }

@@ -91,8 +91,16 @@ impl Base {
         answered.then_some(id)
     }
 
+    /// A sync of this connection is done. False: the connection is gone.
+    pub(super) fn synced(&mut self, id: Conn, tag: u64) -> bool {
+        let Some(conn) = self.conns.get_mut(id) else { return false };
+        conn.line.synced(tag);
+        self.answer_ready(id);
+        true
+    }
+
     /// Answers what waits for nothing any more.
-    pub(super) fn answer_ready(&mut self, id: Conn) {
+    fn answer_ready(&mut self, id: Conn) {
         while let Some(waiting) = self.conns.get_mut(id).and_then(|c| c.line.next_ready()) {
             self.waiting -= 1;
             self.answer(id, waiting);

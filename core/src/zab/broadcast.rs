@@ -1,5 +1,5 @@
-//! A leader that serves: proposals out, acks in, commits in order. Answers to `Leader.propose`, `processAck`, `tryToCommit`,
-//! `processSync` and `getDesignatedLeader`.
+//! A leader that serves: proposals out, acks in, commits in order. Answers to `Leader.propose`, `processAck`, `tryToCommit`
+//! and `getDesignatedLeader`.
 
 use super::ballot::Ballot;
 use super::handler::{Identity, Kind, Stage};
@@ -33,8 +33,6 @@ struct Proposal {
     ballot: Ballot,
     /// It is a reconfiguration.
     reconfig: bool,
-    /// Learners whose sync waits for it.
-    syncs: Vec<Conn>,
 }
 
 /// Nothing new is proposed; what is outstanding may still be committed.
@@ -65,6 +63,10 @@ impl Broadcast {
     }
     pub(super) fn forget_acks(&mut self, sid: ServerId) {
         self.outstanding.iter_mut().for_each(|p| p.ballot.forget(sid));
+    }
+    /// Everything up to there is committed.
+    pub(super) fn has_committed(&self, zxid: Zxid) -> bool {
+        self.outstanding.front().is_none_or(|p| p.zxid > zxid)
     }
     /// The outstanding proposal of this zxid.
     fn find(&mut self, zxid: Zxid) -> Option<&mut Proposal> {
@@ -133,19 +135,9 @@ impl Leader {
         }
         let ballot = Ballot::new(self.view.clone());
         b.last_proposed = zxid;
-        b.outstanding.push_back(Proposal { zxid, body: body.clone(), ballot, reconfig, syncs: Vec::new() });
+        b.outstanding.push_back(Proposal { zxid, body: body.clone(), ballot, reconfig });
         self.history.append(zxid, body, out);
         out.push(ZabOut::Park(Vouch::OwnAck(zxid)));
-    }
-
-    /// A learner's sync has passed everything that was asked before it: answered behind the last proposal's commit.
-    pub fn sync(&mut self, conn: Conn, out: &mut Vec<ZabOut>) {
-        let Phase::Broadcast(b) = &mut self.phase else { return };
-        match b.outstanding.back_mut() {
-            Some(last) => last.syncs.push(conn),
-            None if self.handlers.contains_key(&conn) => out.push(send(conn, FromLeader::Sync)),
-            None => {}
-        }
     }
 
     /// An ACK of a live learner.
@@ -177,7 +169,7 @@ impl Leader {
     }
 
     fn commit(&mut self, p: Proposal, out: &mut Vec<ZabOut>) {
-        let Proposal { zxid, body, ballot, reconfig, syncs } = p;
+        let Proposal { zxid, body, ballot, reconfig } = p;
         let designated = reconfig.then(|| self.designated(ballot.acks()));
         let Phase::Broadcast(b) = &mut self.phase else { unreachable!("it has proposals") };
         b.last_entry = zxid;
@@ -200,11 +192,7 @@ impl Leader {
             out.push(send(*conn, packet));
         }
         self.history.deliver(zxid, designated, out);
-        for conn in syncs {
-            if self.handlers.contains_key(&conn) {
-                out.push(send(conn, FromLeader::Sync));
-            }
-        }
+        self.release_syncs(out);
         if let Some(designated) = designated {
             self.view.committed = self.view.last_seen.clone();
             if designated != self.me {

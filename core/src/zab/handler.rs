@@ -2,7 +2,7 @@
 
 use crate::id::{ServerId, Zxid};
 use crate::time::{Span, Time};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 /// What a learner is, as its first packet says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,11 +55,22 @@ pub(super) struct Handler {
     unacked: Option<(Zxid, Time)>,
     /// The last proposal sent to it.
     newest: (Zxid, Time),
+    /// Rounds of the pings that it has not answered, oldest first: it is silent before they are many.
+    pub(super) pings: VecDeque<u64>,
+    /// The round of the last one that it has answered.
+    pub(super) answered: u64,
 }
 
 impl Handler {
     pub(super) fn new(now: Time) -> Handler {
-        Handler { stage: Stage::Greeting, heard: now, unacked: None, newest: (Zxid::ZERO, now) }
+        Handler {
+            stage: Stage::Greeting,
+            heard: now,
+            unacked: None,
+            newest: (Zxid::ZERO, now),
+            pings: VecDeque::new(),
+            answered: 0,
+        }
     }
 
     pub(super) fn identity(&self) -> Option<Identity> {

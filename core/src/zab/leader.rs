@@ -3,6 +3,7 @@
 
 use super::ballot::Ballot;
 use super::broadcast::Broadcast;
+use super::confirm::Rounds;
 use super::handler::{Handler, Kind, Stage};
 use super::history::History;
 use super::{Awaited, Cause, Lost, Settings, ZabOut, earlier};
@@ -24,6 +25,7 @@ pub struct Leader {
     pub(super) epoch: Epoch,
     pub(super) phase: Phase,
     pub(super) handlers: BTreeMap<Conn, Handler>,
+    pub(super) rounds: Rounds,
     next_ping: Time,
     /// Every other ping the quorum is looked at.
     ticks: u64,
@@ -67,6 +69,7 @@ impl Leader {
             epoch,
             phase,
             handlers: BTreeMap::new(),
+            rounds: Rounds::default(),
             next_ping,
             ticks: 0,
         };
@@ -171,6 +174,7 @@ impl Leader {
             (Stage::Syncing { .. } | Stage::Synced(_), FromLearner::Ping { .. }) => {}
             (Stage::Synced(_), FromLearner::Ack { .. }) => {}
             (Stage::Live(_), FromLearner::Ping { sessions, .. }) => {
+                self.ping_answered(conn, out);
                 if !sessions.is_empty() {
                     out.push(ZabOut::Touched { sessions });
                 }
@@ -292,16 +296,6 @@ impl Leader {
         let (init, sync) = (self.settings.init(), self.settings.sync());
         let near = self.handlers.values().filter_map(|h| h.contact(now, init, sync));
         self.view.has_all_quorums(&near.chain([self.me]).collect())
-    }
-
-    /// PING goes to whoever got NEWLEADER.
-    fn ping(&mut self, out: &mut Vec<ZabOut>) {
-        let zxid = self.last_proposed().unwrap_or(self.epoch.start());
-        for (conn, h) in &self.handlers {
-            if h.is_forwarding(Kind::Follower) || h.is_forwarding(Kind::Observer) {
-                out.push(send(*conn, FromLeader::Ping { zxid }));
-            }
-        }
     }
 
     /// Answers [`ZabOut::Revalidate`].

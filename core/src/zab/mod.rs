@@ -11,6 +11,7 @@
 
 mod ballot;
 mod broadcast;
+mod confirm;
 mod discovery;
 mod handler;
 mod history;
@@ -24,6 +25,7 @@ mod tests;
 
 pub use crate::boundary::EpochFile;
 pub use crate::cause::{Awaited, Cause, Lost};
+pub use confirm::SyncOf;
 pub use history::{History, WindowLimits};
 pub use leader::Leader;
 pub use learner::Learner;
@@ -167,9 +169,9 @@ pub enum ZabOut {
         /// Is it alive?
         valid: bool,
     },
-    /// Learner: everything that was committed before this sync was asked for has been delivered.
+    /// Everything that anybody had been told of when this sync was asked for has been delivered.
     Synced {
-        /// What [`Learner::sync`] was given.
+        /// What [`Learner::sync`] or [`Leader::sync`] was given.
         tag: u64,
     },
     /// Learner: the configuration that the new leader has seen last (NEWLEADER). To be taken up at [`ZabOut::Activated`].

@@ -279,16 +279,36 @@ fn acks_before_newleader_count_with_it() {
 }
 
 #[test]
-fn a_sync_is_answered_behind_the_last_proposal() {
+fn a_sync_waits_for_a_quorum_and_for_the_last_proposal() {
     let mut b = Bench::leader(majority(), plain(), 0);
     b.reign(&[1, 2]);
-    b.role.sync(Conn(1), &mut b.out);
-    assert_eq!(kinds(&b.take(), 1), [PacketType::Sync]);
-    b.propose(1);
-    b.role.sync(Conn(1), &mut b.out);
+    let pong = || FromLearner::Ping { zxid: z(2, 0), sessions: vec![] };
+    b.role.sync(SyncOf::Learner(Conn(1)), &mut b.out);
+    assert_eq!(kinds(&b.take(), 1), [PacketType::Ping], "does anyone else lead?");
+    // While that is asked, others wait for the next round, all for the same one.
+    b.role.sync(SyncOf::Own(7), &mut b.out);
+    b.role.sync(SyncOf::Own(8), &mut b.out);
     assert_eq!(b.take(), []);
+    b.propose(1);
+    b.role.sync(SyncOf::Learner(Conn(1)), &mut b.out);
+    assert_eq!(b.take(), []);
+    assert_eq!(kinds(&b.hear(1, pong()), 1), [PacketType::Sync, PacketType::Ping]);
+    assert_eq!(b.hear(2, pong()), []);
+    assert_eq!(b.hear(2, pong()), [ZabOut::Synced { tag: 7 }, ZabOut::Synced { tag: 8 }]);
     b.ack(1, z(2, 1));
     assert_eq!(kinds(&b.ack(2, z(2, 1)), 1), [PacketType::Commit, PacketType::Sync]);
+}
+
+#[test]
+fn a_leader_that_nobody_answers_answers_no_sync() {
+    let mut b = Bench::leader(majority(), plain(), 0);
+    b.reign(&[1, 2]);
+    b.role.sync(SyncOf::Own(7), &mut b.out);
+    let mut out = b.take();
+    while lost(&out).is_none() {
+        assert!(!out.contains(&ZabOut::Synced { tag: 7 }));
+        out = b.pass(50);
+    }
 }
 
 #[test]

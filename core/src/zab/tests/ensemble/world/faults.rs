@@ -67,7 +67,7 @@ impl World {
     pub(super) fn requested(&mut self, n: usize, conn: Conn, request: &ForwardedRequest) {
         assert_eq!(request.op, 9, "only syncs are asked for");
         self.step(n, |role, _, out| match role {
-            Role::Leading(l) => l.sync(conn, out),
+            Role::Leading(l) => l.sync(crate::zab::SyncOf::Learner(conn), out),
             Role::Down | Role::Looking | Role::Learning(..) => {}
         });
     }
