@@ -109,7 +109,7 @@ impl Peers {
         }
         if !went_on {
             found.look(Rule::Z5);
-            if !self.held_by_quorum(cx, self.end(), Epoch(0)) {
+            if !self.held_by_quorum(cx, self.end()) {
                 found.add(Rule::Z5, at, || {
                     let end = self.lines.zxid(self.end());
                     format!(
@@ -274,7 +274,7 @@ impl Peers {
         if let Err(what) = self.keeps(model, server, r) {
             if lied {
                 // What a voter forgets, its ensemble may forget.
-                self.void = cx.limits.ensemble.votes(server);
+                self.void = self.config_at(cx, self.end()).votes(server);
             } else {
                 found.add(Rule::F1, cx.at, || format!("server {server} broke a promise: {what}"));
             }

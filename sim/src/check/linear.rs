@@ -91,7 +91,10 @@ pub(super) struct Order {
     returned: Index,
 }
 
-fn is_write(request: &Request) -> bool {
+fn is_write(request: &Request, limits: &Limits) -> bool {
+    if let Request::Reconfig { .. } = request {
+        return limits.config.ensemble.is_some();
+    }
     matches!(
         request.op(),
         OpCode::Create
@@ -359,7 +362,7 @@ impl Order {
             txn.session == self.handle(who).session && txn.failed && taken.is_none()
         };
         let edge = !free_failure && refused_at_the_edge(request, reply.result, limits);
-        let write = is_write(request) && !edge;
+        let write = is_write(request, limits) && !edge;
         if write {
             self.order_write(cx, index, reply, facts, found);
         } else {
@@ -377,11 +380,12 @@ impl Order {
             }
         }
         let (sight, asker) = (self.sight(who, limits), self.asker(who, limits));
+        let ensemble = limits.config.ensemble.is_some();
         found.look(if write && matches!(request, Request::Multi(_)) { Rule::M1 } else { Rule::C2 });
         watches.replied(model, who, index, &sight, at, found);
         let fault = self.by_any_credentials(who, facts, |n| {
             let who = Asker { ids: &asker.ids[..n], ..asker };
-            let mut judge = Judge { model: &mut *model, h, who };
+            let mut judge = Judge { model: &mut *model, h, who, ensemble };
             match write {
                 true if index == 0 => Err((Rule::C4, "is a write without a zxid".to_owned())),
                 true => judge.write(index, request, Some(reply.result)),
@@ -453,12 +457,13 @@ impl Order {
     /// Every transaction of a handle's session is one call's, in order; at most one each.
     pub(super) fn finish(&mut self, cx: Cx<'_>, model: &mut Model, found: &mut Found) {
         let Cx { h, limits, at } = cx;
+        let ensemble = limits.config.ensemble.is_some();
         self.makers.resize(model.last() as usize + 1, None);
         // By handle: calls up to here are used up.
         let mut cursor: Vec<u32> = vec![0; self.handles.len()];
         let mut mine: Vec<Vec<Call>> = vec![Vec::new(); self.handles.len()];
         for (number, facts) in self.calls.iter().enumerate() {
-            if facts.fate == Fate::Unknown && is_write(&h.requests[number]) {
+            if facts.fate == Fate::Unknown && is_write(&h.requests[number], limits) {
                 mine[usize::from(facts.who.handle)].push(Call(number as u32));
             }
         }
@@ -496,7 +501,7 @@ impl Order {
                     let request = &h.requests[c.0 as usize];
                     let by = |n: usize| {
                         let who = Asker { ids: &asker.ids[..n], ..asker };
-                        Judge { model: &mut *model, h, who }.write(index, request, None)
+                        Judge { model: &mut *model, h, who, ensemble }.write(index, request, None)
                     };
                     self.by_any_credentials(facts.who, facts, by).is_ok()
                 }

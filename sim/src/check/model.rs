@@ -12,7 +12,7 @@ use crate::history::History;
 use bytes::Bytes;
 use zebu_core::boundary::Event;
 use zebu_core::id::{Epoch, SessionId, Zxid};
-use zebu_core::proto::{Acl, ErrorCode, Owner, Stat};
+use zebu_core::proto::{Acl, ErrorCode, OpCode, Owner, Stat};
 use zebu_core::time::Time;
 
 /// Number of a state: how many transactions made it.
@@ -425,7 +425,7 @@ impl Model {
                 };
                 self.put(path, v, data.unwrap_or_default());
                 self.change(path, ChangeKind::Data, old.acl);
-                let fits = *version == old.version.wrapping_add(1);
+                let fits = *version == old.version.wrapping_add(1) || head.kind == OpCode::Reconfig as i32;
                 if fits { Ok(()) } else { Err((Rule::C2, "sets a version that is not the last one + 1")) }
             }
             Op::SetAcl { path, acl, version } => {

@@ -5,12 +5,16 @@
 use super::durable::fold;
 use super::lines::{LineId, Lines, ROOT};
 use super::model::{Index, Model, Place};
-use super::{Cx, Found, Rule};
+use super::txn::{Head, Op};
+use super::{Cx, Ensemble, Found, Rule};
 use crate::history::Image;
 use bytes::Bytes;
 use zebu_core::boundary::{Event, RoleName};
 use zebu_core::id::{Epoch, ServerId, Zxid};
 use zebu_core::time::Time;
+
+/// The kind of a transaction that proposes a configuration.
+const RECONFIG: i32 = 16;
 
 /// A server and its disk.
 #[derive(Debug)]
@@ -61,6 +65,8 @@ pub(super) struct Peers {
     pub(super) reigns: Vec<Reign>,
     /// C: by state of the model, from 1.
     pub(super) committed: Vec<LineId>,
+    /// Reconfigurations: what they propose.
+    configs: Vec<(LineId, Ensemble)>,
     /// So much of C was shown to clients.
     shown: Index,
     healed: Option<Time>,
@@ -75,6 +81,7 @@ impl Peers {
         self.peers.clear();
         self.reigns.clear();
         self.committed.clear();
+        self.configs.clear();
         self.shown = 0;
         self.healed = None;
         self.epochs_since = 0;
@@ -154,9 +161,35 @@ impl Peers {
         })
     }
 
-    /// Enough voters hold this entry on their disks, under this epoch or a later one.
-    pub(super) fn held_by_quorum(&self, cx: Cx<'_>, id: LineId, since: Epoch) -> bool {
-        cx.limits.ensemble.is_quorum(|s| self.peer(s).is_some_and(|p| self.has(p, id, since)))
+    /// The configuration in force when this entry is the last that is committed.
+    pub(super) fn config_at<'a>(&'a self, cx: Cx<'a>, id: LineId) -> &'a Ensemble {
+        let held = self.configs.iter().rev().find(|(line, _)| self.lines.holds(id, *line));
+        held.map_or(&cx.limits.ensemble, |(_, config)| config)
+    }
+
+    /// Are these a quorum of the configuration in force at `from` and of all that are proposed up to `to`?
+    fn is_quorum(&self, cx: Cx<'_>, from: LineId, to: LineId, has: impl Fn(ServerId) -> bool) -> bool {
+        let proposed = |line: LineId| self.lines.holds(to, line) && !self.lines.holds(from, line);
+        self.config_at(cx, from).is_quorum(&has)
+            && self.configs.iter().filter(|(line, _)| proposed(*line)).all(|(_, c)| c.is_quorum(&has))
+    }
+
+    /// Enough voters hold this committed entry on their disks.
+    pub(super) fn held_by_quorum(&self, cx: Cx<'_>, id: LineId) -> bool {
+        let config = self.config_at(cx, self.end());
+        config.is_quorum(|s| self.peer(s).is_some_and(|p| self.has(p, id, Epoch(0))))
+    }
+
+    /// A new entry may propose a configuration.
+    fn add(&mut self, cx: Cx<'_>, (zxid, txn, place): (Zxid, &Bytes, Place), parent: LineId) -> LineId {
+        let id = self.lines.add(zxid, parent, place, cx.at);
+        if let Ok(head) = Head::read(txn)
+            && head.kind == RECONFIG
+            && let Ok((Op::SetData { data: Some(text), .. }, _)) = head.record()
+        {
+            self.configs.push((id, Ensemble::parse(&String::from_utf8_lossy(text))));
+        }
+        id
     }
 
     fn has(&self, p: &Peer, id: LineId, since: Epoch) -> bool {
@@ -168,7 +201,7 @@ impl Peers {
         let Some(index) = model.index(zxid).filter(|i| *i > self.shown) else { return };
         self.shown = index;
         found.look(Rule::D1);
-        if !self.held_by_quorum(cx, self.committed[index as usize - 1], Epoch(0)) {
+        if !self.held_by_quorum(cx, self.committed[index as usize - 1]) {
             found.add(Rule::D1, cx.at, || format!("a client was shown {zxid}, which no quorum would keep"));
         }
     }
@@ -260,7 +293,8 @@ impl Peers {
         }
         let quorum = |s: ServerId| self.peer(s).is_some_and(|p| p.acked_epochs.contains(&epoch));
         found.look(Rule::Z6);
-        if !cx.limits.ensemble.is_quorum(quorum) {
+        let knows = self.peer(server).map_or(ROOT, |p| p.applied);
+        if !self.config_at(cx, knows).is_quorum(quorum) {
             let who: Vec<i64> = self.peers.iter().filter(|p| quorum(p.server)).map(|p| p.server.0).collect();
             found.add(Rule::Z6, cx.at, || {
                 format!("server {server} leads epoch {epoch}, which only {who:?} have accepted")
@@ -417,7 +451,7 @@ impl Peers {
         found: &mut Found,
     ) -> LineId {
         match self.lines.find(zxid) {
-            None => self.lines.add(zxid, parent, place, cx.at),
+            None => self.add(cx, (zxid, txn, place), parent),
             Some(id) => {
                 self.same(cx, server, id, txn, found);
                 id
@@ -460,14 +494,15 @@ impl Peers {
                 && self.peer(s).is_some_and(|p| p.acks.iter().any(|(e, upto)| *e == epoch && *upto >= zxid))
         };
         let kept = |s: ServerId| said(s) && self.peer(s).is_some_and(|p| self.has(p, id, epoch));
-        if !cx.limits.ensemble.is_quorum(said) {
+        let from = self.lines.get(id).parent;
+        if !self.is_quorum(cx, from, id, said) {
             let who: Vec<i64> = acks.iter().filter(|s| said(**s)).map(|s| s.0).collect();
             found.add(Rule::Z6, cx.at, || {
                 format!(
                     "server {server} commits {zxid} on acks of {acks:?}; those of {who:?} count, no quorum"
                 )
             });
-        } else if !cx.limits.ensemble.is_quorum(kept) {
+        } else if !self.is_quorum(cx, from, id, kept) {
             let who: Vec<i64> = acks.iter().filter(|s| kept(**s)).map(|s| s.0).collect();
             found.add(Rule::Z6, cx.at, || {
                 format!("server {server} commits {zxid} on acks of {acks:?}; only {who:?} would keep it")
@@ -505,7 +540,7 @@ impl Peers {
                         format!("server {server} logs {zxid}, which no one proposed")
                     });
                 }
-                self.lines.add(zxid, tip, place, cx.at)
+                self.add(cx, (zxid, txn, place), tip)
             }
         };
         found.look(Rule::D4);
@@ -624,7 +659,7 @@ impl Peers {
         let (before, committed) = (p.applied, p.committed);
         p.applied = id.unwrap_or(before);
         found.look(Rule::Z3);
-        if id != Some(committed) || id == Some(before) {
+        if id != Some(committed) || self.lines.get(committed).parent != before {
             return found.add(Rule::Z3, cx.at, || {
                 let (before, known) = (self.lines.zxid(before), self.lines.zxid(committed));
                 format!("server {server} applies {zxid} after {before}; committed up to {known}")
@@ -661,7 +696,7 @@ impl Peers {
             return;
         }
         let settled = model.known_before(Time(cx.at.0.saturating_sub(cx.limits.catch_up.0)));
-        for member in cx.limits.ensemble.members() {
+        for member in self.config_at(cx, self.end()).members() {
             let server = member.server;
             found.look(Rule::L4);
             let p = self.peer(server);

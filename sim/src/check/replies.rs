@@ -21,7 +21,12 @@ pub(super) struct Judge<'a> {
     pub(super) model: &'a mut Model,
     pub(super) h: &'a History,
     pub(super) who: Asker<'a>,
+    /// It is a member of an ensemble that answers.
+    pub(super) ensemble: bool,
 }
+
+/// The node that shows the configuration.
+const CONFIG: &str = "/zookeeper/config";
 
 impl Judge<'_> {
     /// The transaction that made state `index` is what `request` demands. `reply`: `None` if it was lost.
@@ -42,6 +47,14 @@ impl Judge<'_> {
         }
         if let Request::Multi(parts) = request {
             return self.multi(index, parts, &op, reply);
+        }
+        if let Request::Reconfig { .. } = request {
+            // Which configurations may follow which is not judged here; what is proposed counts for quorums.
+            return match (op, reply) {
+                (Op::Error { code }, Some(Err(e))) if e.code() == code => Ok(()),
+                (Op::SetData { path: CONFIG, .. }, None | Some(Ok(_))) | (Op::Error { .. }, None) => Ok(()),
+                _ => Err((Rule::C2, format!("asks for a configuration, but the log has {op:?}"))),
+            };
         }
         let mut state = State::new(self.model, index - 1);
         match state.demand(request, &self.who) {
@@ -229,6 +242,21 @@ impl Judge<'_> {
         }
         if !self.may(&v, perms::READ) {
             return must(Err(ErrorCode::NoAuth), reply);
+        }
+        if path == CONFIG && self.ensemble {
+            // Servers show there what they were started with.
+            let there = matches!(
+                reply,
+                Ok(Response::Data { .. }
+                    | Response::Stat(_)
+                    | Response::Children(_)
+                    | Response::Children2 { .. })
+            );
+            return if there {
+                Ok(())
+            } else {
+                Err((Rule::C2, format!("is there, but was answered by {reply:?}")))
+            };
         }
         let stat = self.model.stat(&v, self.who.extended);
         let fine = match reply {

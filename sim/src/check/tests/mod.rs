@@ -5,6 +5,8 @@ mod java;
 mod mutations;
 mod rules;
 mod searching;
+mod trio;
+mod voting;
 mod watching;
 
 use super::*;
@@ -32,8 +34,13 @@ pub(super) struct Toy {
     conns: u64,
     /// By handle.
     pub(super) sessions: Vec<(SessionId, Conn)>,
-    /// Transactions appended and not committed; see [`Toy::commit`].
+    /// The disk syncs what it is told to.
     pub(super) image: bool,
+    /// By handle: the server that it connects to next.
+    pub(super) homes: Vec<ServerId>,
+    /// Of an ensemble.
+    nodes: Vec<trio::Node>,
+    leader: ServerId,
 }
 
 pub(super) type Outcome = Result<Response, ErrorCode>;
@@ -48,7 +55,14 @@ impl Toy {
             conns: 0,
             sessions: Vec::new(),
             image: true,
+            homes: Vec::new(),
+            nodes: Vec::new(),
+            leader: SERVER,
         };
+        if trio::is_ensemble() {
+            toy.begin_ensemble();
+            return toy;
+        }
         toy.push(Entry::Clock { server: SERVER, mono: Time(0), ppm: 0 });
         toy.push(Entry::Restart { server: SERVER, incarnation: 0 });
         toy.h.recovered(toy.now, SERVER, restored(Zxid::ZERO, toy.tree.digest()), []);
@@ -63,7 +77,12 @@ impl Toy {
     }
 
     pub(super) fn event(&mut self, event: Event) {
-        self.push(Entry::Server { server: SERVER, incarnation: 0, event });
+        self.event_at(SERVER, event);
+    }
+
+    /// The server that a handle is connected to.
+    fn home(&self, who: Who) -> ServerId {
+        self.homes[usize::from(who.handle)]
     }
 
     pub(super) fn open(&mut self) -> Who {
@@ -72,6 +91,7 @@ impl Toy {
         let who = self.h.open(self.now, self.sessions.len() as u16, setup);
         let session = SessionId(0x100 + i64::from(who.handle));
         self.sessions.push((session, Conn(0)));
+        self.homes.push(SERVER);
         self.commit(session, Txn::CreateSession { timeout: TIMEOUT });
         self.connect(who, false);
         who
@@ -82,7 +102,7 @@ impl Toy {
         let conn = Conn(self.conns);
         let session = self.session(who);
         self.sessions[usize::from(who.handle)].1 = conn;
-        self.event(Event::SessionAttached { session, conn, reattached });
+        self.event_at(self.home(who), Event::SessionAttached { session, conn, reattached });
         let state = HandleState::Connected { conn, session, timeout_ms: TIMEOUT, reattached };
         self.push(Entry::State { who, state });
     }
@@ -114,6 +134,11 @@ impl Toy {
     pub(super) fn commit(&mut self, session: SessionId, txn: Txn) -> Applied {
         let (body, applied) = self.log(session, txn);
         let (zxid, digest) = (self.zxid, self.tree.digest());
+        if !self.nodes.is_empty() {
+            self.replicate(zxid, &body);
+            self.commit_everywhere(zxid, &body);
+            return applied;
+        }
         if self.image {
             self.push(Entry::Image { server: SERVER, image: Image { last: zxid, ..Image::default() } });
         }
@@ -126,8 +151,8 @@ impl Toy {
     pub(super) fn invoke(&mut self, who: Who, request: Request) -> Call {
         self.now.0 += MS;
         let call = self.h.invoke(self.now, who, request);
-        let conn = self.conn(who);
-        self.push(Entry::Taken { server: SERVER, conn, sure: true });
+        let (conn, server) = (self.conn(who), self.home(who));
+        self.push(Entry::Taken { server, conn, sure: true });
         call
     }
 
@@ -337,9 +362,11 @@ pub(super) fn sync() -> Request {
 }
 
 pub(super) fn limits() -> Limits {
-    let config =
-        Config { server_id: SERVER, tick_ms: 1000, min_session_timeout_ms: 2000, ..Config::default() };
-    Limits { expiry_slack: Span::from_millis(100), ..Limits::of(config) }
+    let ensemble = trio::is_ensemble().then(trio::config);
+    let (server_id, tick_ms, min_session_timeout_ms) = (SERVER, 1000, 2000);
+    let config = Config { server_id, tick_ms, min_session_timeout_ms, ensemble, ..Config::default() };
+    let touch_lag = if trio::is_ensemble() { Span::from_millis(300) } else { Span::ZERO };
+    Limits { expiry_slack: Span::from_millis(100), touch_lag, ..Limits::of(config) }
 }
 
 pub(super) fn judge(h: &History) -> Vec<Violation> {

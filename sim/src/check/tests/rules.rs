@@ -1,5 +1,6 @@
 //! One by one: a good trace, and what breaks it.
 
+use super::trio::both;
 use super::*;
 use crate::history::{CrashKind, ShadowOutcome};
 
@@ -42,181 +43,199 @@ fn lie(toy: &mut Toy, who: Who, request: Request, with: impl FnOnce(&mut Zxid, &
 
 #[test]
 fn a_good_trace_passes() {
-    let (mut toy, a, b) = busy();
-    good(&toy);
-    toy.call(b, Request::CloseSession);
-    toy.state(b, HandleState::Closed);
-    toy.call(a, children("/a", false));
-    toy.end();
-    good(&toy);
+    both(|| {
+        let (mut toy, a, b) = busy();
+        good(&toy);
+        toy.call(b, Request::CloseSession);
+        toy.state(b, HandleState::Closed);
+        toy.call(a, children("/a", false));
+        toy.end();
+        good(&toy);
+    });
 }
 
 #[test]
 fn c1_real_time_and_one_txn_a_call() {
-    // A write that is older than one returned before it was made.
-    let (mut toy, a) = one();
-    let b = toy.open();
-    let (early, outcome) = toy.serve(b, &set("/a", "1"));
-    toy.call(a, set("/a", "2"));
-    let call = toy.invoke(b, set("/a", "1"));
-    toy.ret(b, call, early, outcome);
-    bad(&toy, Rule::C1);
-    // One transaction, two calls.
-    let (mut toy, a) = one();
-    let call = toy.invoke(a, set("/a", "1"));
-    let again = toy.invoke(a, set("/a", "1"));
-    let (zxid, outcome) = toy.serve(a, &set("/a", "1"));
-    toy.ret(a, call, zxid, outcome.clone());
-    good(&toy);
-    toy.ret(a, again, zxid, outcome);
-    bad(&toy, Rule::C1);
-    // One call, two transactions: it was sent again behind a reconnect.
-    let (mut toy, a) = one();
-    let call = toy.invoke(a, set("/a", "1"));
-    assert!(toy.serve(a, &set("/a", "1")).1.is_ok());
-    toy.lose(a, call);
-    good(&toy);
-    assert!(toy.serve(a, &set("/a", "1")).1.is_ok());
-    bad(&toy, Rule::C1);
+    both(|| {
+        // A write that is older than one returned before it was made.
+        let (mut toy, a) = one();
+        let b = toy.open();
+        let (early, outcome) = toy.serve(b, &set("/a", "1"));
+        toy.call(a, set("/a", "2"));
+        let call = toy.invoke(b, set("/a", "1"));
+        toy.ret(b, call, early, outcome);
+        bad(&toy, Rule::C1);
+        // One transaction, two calls.
+        let (mut toy, a) = one();
+        let call = toy.invoke(a, set("/a", "1"));
+        let again = toy.invoke(a, set("/a", "1"));
+        let (zxid, outcome) = toy.serve(a, &set("/a", "1"));
+        toy.ret(a, call, zxid, outcome.clone());
+        good(&toy);
+        toy.ret(a, again, zxid, outcome);
+        bad(&toy, Rule::C1);
+        // One call, two transactions: it was sent again behind a reconnect.
+        let (mut toy, a) = one();
+        let call = toy.invoke(a, set("/a", "1"));
+        assert!(toy.serve(a, &set("/a", "1")).1.is_ok());
+        toy.lose(a, call);
+        good(&toy);
+        assert!(toy.serve(a, &set("/a", "1")).1.is_ok());
+        bad(&toy, Rule::C1);
+    });
 }
 
 #[test]
 fn c1_lost_calls_may_or_may_not_happen() {
-    let (mut toy, a) = one();
-    let lost = toy.invoke(a, set("/a", "never"));
-    let happened = toy.invoke(a, set("/a", "done"));
-    let (_, outcome) = toy.serve(a, &set("/a", "done"));
-    assert!(outcome.is_ok());
-    toy.lose(a, lost);
-    toy.lose(a, happened);
-    toy.call(a, get("/a", false));
-    good(&toy);
-    // In the other order than they were made.
-    let (mut toy, a) = one();
-    let (x, y) = (toy.invoke(a, set("/a", "x")), toy.invoke(a, set("/a", "y")));
-    assert!(toy.serve(a, &set("/a", "y")).1.is_ok());
-    assert!(toy.serve(a, &set("/a", "x")).1.is_ok());
-    toy.lose(a, x);
-    toy.lose(a, y);
-    bad(&toy, Rule::C1);
+    both(|| {
+        let (mut toy, a) = one();
+        let lost = toy.invoke(a, set("/a", "never"));
+        let happened = toy.invoke(a, set("/a", "done"));
+        let (_, outcome) = toy.serve(a, &set("/a", "done"));
+        assert!(outcome.is_ok());
+        toy.lose(a, lost);
+        toy.lose(a, happened);
+        toy.call(a, get("/a", false));
+        good(&toy);
+        // In the other order than they were made.
+        let (mut toy, a) = one();
+        let (x, y) = (toy.invoke(a, set("/a", "x")), toy.invoke(a, set("/a", "y")));
+        assert!(toy.serve(a, &set("/a", "y")).1.is_ok());
+        assert!(toy.serve(a, &set("/a", "x")).1.is_ok());
+        toy.lose(a, x);
+        toy.lose(a, y);
+        bad(&toy, Rule::C1);
+    });
 }
 
 #[test]
 fn c2_every_field_counts() {
-    let (mut toy, a) = one();
-    toy.call(a, get("/a", false));
-    good(&toy);
-    let wrong = |request: Request, with: &dyn Fn(&mut Outcome)| {
+    both(|| {
         let (mut toy, a) = one();
-        lie(&mut toy, a, request, |_, outcome| with(outcome));
-        bad(&toy, Rule::C2);
-    };
-    let data = |o: &mut Outcome| {
-        if let Ok(Response::Data { data, .. }) = o {
-            *data = Some(Bytes::from_static(b"else"));
-        }
-    };
-    wrong(get("/a", false), &data);
-    wrong(get("/a", false), &|o| {
-        if let Ok(Response::Data { stat, .. }) = o {
-            stat.mtime += 1;
-        }
+        toy.call(a, get("/a", false));
+        good(&toy);
+        let wrong = |request: Request, with: &dyn Fn(&mut Outcome)| {
+            let (mut toy, a) = one();
+            lie(&mut toy, a, request, |_, outcome| with(outcome));
+            bad(&toy, Rule::C2);
+        };
+        let data = |o: &mut Outcome| {
+            if let Ok(Response::Data { data, .. }) = o {
+                *data = Some(Bytes::from_static(b"else"));
+            }
+        };
+        wrong(get("/a", false), &data);
+        wrong(get("/a", false), &|o| {
+            if let Ok(Response::Data { stat, .. }) = o {
+                stat.mtime += 1;
+            }
+        });
+        wrong(get("/a", false), &|o| *o = Err(ErrorCode::NoNode));
+        wrong(get("/a", false), &|o| *o = Err(ErrorCode::NoAuth));
+        wrong(get("/b", false), &|o| *o = Err(ErrorCode::NoAuth));
+        wrong(children("/", false), &|o| {
+            if let Ok(Response::Children2 { children, .. }) = o {
+                children[0] = children[1].clone();
+            }
+        });
+        wrong(children("/", false), &|o| {
+            if let Ok(Response::Children2 { children, .. }) = o {
+                children.pop();
+            }
+        });
+        wrong(set("/a", "y"), &|o| {
+            if let Ok(Response::Stat(stat)) = o {
+                stat.version += 1;
+            }
+        });
+        wrong(set("/a", "y"), &|o| *o = Err(ErrorCode::BadVersion));
+        wrong(delete("/b"), &|o| *o = Err(ErrorCode::NotEmpty));
+        wrong(delete("/b"), &|o| *o = Ok(Response::Empty));
+        wrong(Request::GetAllChildrenNumber { path: "/".to_owned() }, &|o| *o = Ok(Response::Count(5)));
+        wrong(Request::GetEphemerals { prefix: None }, &|o| {
+            *o = Ok(Response::Ephemerals(vec!["/a".to_owned()]))
+        });
+        wrong(
+            Request::RemoveWatches { path: "/a".to_owned(), kind: zebu_core::proto::WatcherType::Any },
+            &|_| {},
+        );
     });
-    wrong(get("/a", false), &|o| *o = Err(ErrorCode::NoNode));
-    wrong(get("/a", false), &|o| *o = Err(ErrorCode::NoAuth));
-    wrong(get("/b", false), &|o| *o = Err(ErrorCode::NoAuth));
-    wrong(children("/", false), &|o| {
-        if let Ok(Response::Children2 { children, .. }) = o {
-            children[0] = children[1].clone();
-        }
-    });
-    wrong(children("/", false), &|o| {
-        if let Ok(Response::Children2 { children, .. }) = o {
-            children.pop();
-        }
-    });
-    wrong(set("/a", "y"), &|o| {
-        if let Ok(Response::Stat(stat)) = o {
-            stat.version += 1;
-        }
-    });
-    wrong(set("/a", "y"), &|o| *o = Err(ErrorCode::BadVersion));
-    wrong(delete("/b"), &|o| *o = Err(ErrorCode::NotEmpty));
-    wrong(delete("/b"), &|o| *o = Ok(Response::Empty));
-    wrong(Request::GetAllChildrenNumber { path: "/".to_owned() }, &|o| *o = Ok(Response::Count(5)));
-    wrong(Request::GetEphemerals { prefix: None }, &|o| *o = Ok(Response::Ephemerals(vec!["/a".to_owned()])));
-    wrong(
-        Request::RemoveWatches { path: "/a".to_owned(), kind: zebu_core::proto::WatcherType::Any },
-        &|_| {},
-    );
 }
 
 #[test]
 fn c2_the_log_does_what_was_asked() {
-    // Other data than asked for.
-    let (mut toy, a) = one();
-    let call = toy.invoke(a, set("/a", "this"));
-    let (zxid, outcome) = toy.serve(a, &set("/a", "that"));
-    toy.ret(a, call, zxid, outcome);
-    bad(&toy, Rule::C2);
-    // An error that the state does not justify, in the log too.
-    let (mut toy, a) = one();
-    let call = toy.invoke(a, delete("/a"));
-    let session = toy.session(a);
-    toy.commit(session, Txn::Error { err: ErrorCode::NotEmpty.code() });
-    let zxid = toy.zxid;
-    toy.ret(a, call, zxid, Err(ErrorCode::NotEmpty));
-    bad(&toy, Rule::C2);
-    // A list that forbids it is not looked at.
-    let (mut toy, a) = one();
-    let session = toy.session(a);
-    let acl = vec![Acl::read_only()];
-    toy.commit(session, Txn::SetAcl { path: "/a".to_owned(), acl, version: 1 });
-    toy.call(a, set("/a", "y"));
-    bad(&toy, Rule::C2);
-    // A transaction that cannot be.
-    let (mut toy, a) = one();
-    let session = toy.session(a);
-    toy.commit(session, Txn::SetData { path: "/a".to_owned(), data: None, version: 5 });
-    bad(&toy, Rule::C2);
+    both(|| {
+        // Other data than asked for.
+        let (mut toy, a) = one();
+        let call = toy.invoke(a, set("/a", "this"));
+        let (zxid, outcome) = toy.serve(a, &set("/a", "that"));
+        toy.ret(a, call, zxid, outcome);
+        bad(&toy, Rule::C2);
+        // An error that the state does not justify, in the log too.
+        let (mut toy, a) = one();
+        let call = toy.invoke(a, delete("/a"));
+        let session = toy.session(a);
+        toy.commit(session, Txn::Error { err: ErrorCode::NotEmpty.code() });
+        let zxid = toy.zxid;
+        toy.ret(a, call, zxid, Err(ErrorCode::NotEmpty));
+        bad(&toy, Rule::C2);
+        // A list that forbids it is not looked at.
+        let (mut toy, a) = one();
+        let session = toy.session(a);
+        let acl = vec![Acl::read_only()];
+        toy.commit(session, Txn::SetAcl { path: "/a".to_owned(), acl, version: 1 });
+        toy.call(a, set("/a", "y"));
+        bad(&toy, Rule::C2);
+        // A transaction that cannot be.
+        let (mut toy, a) = one();
+        let session = toy.session(a);
+        toy.commit(session, Txn::SetData { path: "/a".to_owned(), data: None, version: 5 });
+        bad(&toy, Rule::C2);
+    });
 }
 
 #[test]
 fn c3_sessions_see_time_pass() {
-    // A read of an older state than one shown before.
-    let (mut toy, a) = one();
-    let call = toy.invoke(a, get("/a", false));
-    let (old, outcome) = toy.serve(a, &get("/a", false));
-    toy.call(a, set("/b", "x"));
-    let mut early = toy;
-    early.ret(a, call, old, outcome);
-    bad(&early, Rule::C3);
-    // Replies out of order.
-    let (mut toy, a) = one();
-    let (x, y) = (toy.invoke(a, sync()), toy.invoke(a, sync()));
-    let (zxid, outcome) = toy.serve(a, &sync());
-    toy.ret(a, y, zxid, outcome.clone());
-    toy.ret(a, x, zxid, outcome);
-    bad(&toy, Rule::C3);
+    both(|| {
+        // A read of an older state than one shown before.
+        let (mut toy, a) = one();
+        let call = toy.invoke(a, get("/a", false));
+        let (old, outcome) = toy.serve(a, &get("/a", false));
+        toy.call(a, set("/b", "x"));
+        let mut early = toy;
+        early.ret(a, call, old, outcome);
+        bad(&early, Rule::C3);
+        // Replies out of order.
+        let (mut toy, a) = one();
+        let (x, y) = (toy.invoke(a, sync()), toy.invoke(a, sync()));
+        let (zxid, outcome) = toy.serve(a, &sync());
+        toy.ret(a, y, zxid, outcome.clone());
+        toy.ret(a, x, zxid, outcome);
+        bad(&toy, Rule::C3);
+    });
 }
 
 #[test]
 fn c3_own_writes_take_effect_in_order() {
-    let (mut toy, a) = one();
-    let lost = toy.invoke(a, set("/a", "first"));
-    toy.lose(a, lost);
-    toy.call(a, set("/a", "second"));
-    good(&toy);
-    // The lost one comes late.
-    assert!(toy.serve(a, &set("/a", "first")).1.is_ok());
-    bad(&toy, Rule::C1);
+    both(|| {
+        let (mut toy, a) = one();
+        let lost = toy.invoke(a, set("/a", "first"));
+        toy.lose(a, lost);
+        toy.call(a, set("/a", "second"));
+        good(&toy);
+        // The lost one comes late.
+        assert!(toy.serve(a, &set("/a", "first")).1.is_ok());
+        bad(&toy, Rule::C1);
+    });
 }
 
 #[test]
 fn c4_only_committed_states() {
-    let (mut toy, a) = one();
-    lie(&mut toy, a, get("/a", false), |zxid, _| *zxid = Zxid(zxid.0 + 1));
-    bad(&toy, Rule::C4);
+    both(|| {
+        let (mut toy, a) = one();
+        lie(&mut toy, a, get("/a", false), |zxid, _| *zxid = Zxid(zxid.0 + 1));
+        bad(&toy, Rule::C4);
+    });
 }
 
 #[test]
@@ -234,162 +253,181 @@ fn c5_sync_catches_up_and_c6_reads_are_fresh() {
 
 #[test]
 fn x1_answers_are_ones_own() {
-    let (mut toy, a) = one();
-    lie(&mut toy, a, get("/a", false), |_, outcome| *outcome = Ok(Response::Count(1)));
-    bad(&toy, Rule::X1);
-    let (mut toy, a) = one();
-    lie(&mut toy, a, node("/b"), |_, outcome| {
-        if let Ok(Response::PathStat { path, .. }) = outcome {
-            *path = "/c".to_owned();
-        }
+    both(|| {
+        let (mut toy, a) = one();
+        lie(&mut toy, a, get("/a", false), |_, outcome| *outcome = Ok(Response::Count(1)));
+        bad(&toy, Rule::X1);
+        let (mut toy, a) = one();
+        lie(&mut toy, a, node("/b"), |_, outcome| {
+            if let Ok(Response::PathStat { path, .. }) = outcome {
+                *path = "/c".to_owned();
+            }
+        });
+        bad(&toy, Rule::X1);
+        let (mut toy, a) = one();
+        let call = toy.invoke(a, sync());
+        let (zxid, outcome) = toy.serve(a, &sync());
+        toy.ret(a, call, zxid, outcome.clone());
+        toy.ret(a, call, zxid, outcome);
+        bad(&toy, Rule::X1);
     });
-    bad(&toy, Rule::X1);
-    let (mut toy, a) = one();
-    let call = toy.invoke(a, sync());
-    let (zxid, outcome) = toy.serve(a, &sync());
-    toy.ret(a, call, zxid, outcome.clone());
-    toy.ret(a, call, zxid, outcome);
-    bad(&toy, Rule::X1);
 }
 
 #[test]
 fn n1_numbers_are_the_counter() {
-    let (mut toy, a) = one();
-    let request = create("/a/q-", "1", CreateMode::PersistentSequential);
-    toy.call(a, request.clone());
-    toy.call(a, delete("/a/q-0000000000"));
-    toy.call(a, request.clone());
-    good(&toy);
-    // The number of the deleted one again.
-    toy.call(a, delete("/a/q-0000000001"));
-    let call = toy.invoke(a, request);
-    let txn = CreateTxn {
-        kind: CreateKind::Node { ephemeral: false, create2: true },
-        path: "/a/q-0000000001".to_owned(),
-        data: Some(Bytes::from_static(b"1")),
-        acl: vec![Acl::open()],
-        parent_cversion: 3,
-    };
-    let session = toy.session(a);
-    let applied = toy.commit(session, Txn::Create(txn.clone()));
-    let zxid = toy.zxid;
-    toy.ret(a, call, zxid, Ok(answer(&Txn::Create(txn), &applied)));
-    bad(&toy, Rule::N1);
+    both(|| {
+        let (mut toy, a) = one();
+        let request = create("/a/q-", "1", CreateMode::PersistentSequential);
+        toy.call(a, request.clone());
+        toy.call(a, delete("/a/q-0000000000"));
+        toy.call(a, request.clone());
+        good(&toy);
+        // The number of the deleted one again.
+        toy.call(a, delete("/a/q-0000000001"));
+        let call = toy.invoke(a, request);
+        let txn = CreateTxn {
+            kind: CreateKind::Node { ephemeral: false, create2: true },
+            path: "/a/q-0000000001".to_owned(),
+            data: Some(Bytes::from_static(b"1")),
+            acl: vec![Acl::open()],
+            parent_cversion: 3,
+        };
+        let session = toy.session(a);
+        let applied = toy.commit(session, Txn::Create(txn.clone()));
+        let zxid = toy.zxid;
+        toy.ret(a, call, zxid, Ok(answer(&Txn::Create(txn), &applied)));
+        bad(&toy, Rule::N1);
+    });
 }
 
 #[test]
 fn m1_multis_are_whole() {
-    let parts = || Request::Multi(vec![node("/b"), delete("/missing"), set("/a", "y")]);
-    let (mut toy, a) = one();
-    toy.call(a, parts());
-    good(&toy);
-    // The first part happened although the second failed.
-    let (mut toy, a) = one();
-    let call = toy.invoke(a, parts());
-    let (zxid, _) = toy.serve(a, &Request::Multi(vec![node("/b")]));
-    let code = |c| OpResult::Error(Some(c));
-    let results = vec![OpResult::Error(None), code(ErrorCode::NoNode), code(ErrorCode::RuntimeInconsistency)];
-    toy.ret(a, call, zxid, Ok(Response::Multi(results)));
-    bad(&toy, Rule::M1);
-    // Some results are successes, some errors.
-    let (mut toy, a) = one();
-    lie(&mut toy, a, parts(), |_, outcome| {
-        if let Ok(Response::Multi(results)) = outcome {
-            results[0] = OpResult::Delete;
-        }
+    both(|| {
+        let parts = || Request::Multi(vec![node("/b"), delete("/missing"), set("/a", "y")]);
+        let (mut toy, a) = one();
+        toy.call(a, parts());
+        good(&toy);
+        // The first part happened although the second failed.
+        let (mut toy, a) = one();
+        let call = toy.invoke(a, parts());
+        let (zxid, _) = toy.serve(a, &Request::Multi(vec![node("/b")]));
+        let code = |c| OpResult::Error(Some(c));
+        let results =
+            vec![OpResult::Error(None), code(ErrorCode::NoNode), code(ErrorCode::RuntimeInconsistency)];
+        toy.ret(a, call, zxid, Ok(Response::Multi(results)));
+        bad(&toy, Rule::M1);
+        // Some results are successes, some errors.
+        let (mut toy, a) = one();
+        lie(&mut toy, a, parts(), |_, outcome| {
+            if let Ok(Response::Multi(results)) = outcome {
+                results[0] = OpResult::Delete;
+            }
+        });
+        bad(&toy, Rule::M1);
     });
-    bad(&toy, Rule::M1);
 }
 
 #[test]
 fn e1_s1_s2_ephemerals_and_their_sessions() {
-    let ephemeral = || create("/e", "1", CreateMode::Ephemeral);
-    let fresh = || {
-        let (mut toy, a) = one();
-        toy.call(a, ephemeral());
-        let session = toy.session(a);
-        (toy, session)
-    };
-    let close =
-        |paths: &[&str]| Txn::CloseSession { paths: Some(paths.iter().map(|p| (*p).to_owned()).collect()) };
-    let (mut toy, session) = fresh();
-    toy.commit(session, close(&["/e"]));
-    good(&toy);
-    // Something of the session after its close.
-    toy.commit(session, Txn::SetData { path: "/a".to_owned(), data: None, version: 1 });
-    bad(&toy, Rule::S1);
-    let (mut toy, session) = fresh();
-    toy.commit(session, close(&[]));
-    bad(&toy, Rule::E1);
-    let (mut toy, session) = fresh();
-    toy.commit(session, close(&["/e", "/a"]));
-    bad(&toy, Rule::E1);
-    let (mut toy, _) = fresh();
-    let kind = CreateKind::Node { ephemeral: true, create2: false };
-    let (path, data, acl) = ("/x".to_owned(), None, vec![Acl::open()]);
-    toy.commit(SessionId(77), Txn::Create(CreateTxn { kind, path, data, acl, parent_cversion: 2 }));
-    bad(&toy, Rule::S2);
+    both(|| {
+        let ephemeral = || create("/e", "1", CreateMode::Ephemeral);
+        let fresh = || {
+            let (mut toy, a) = one();
+            toy.call(a, ephemeral());
+            let session = toy.session(a);
+            (toy, session)
+        };
+        let close = |paths: &[&str]| Txn::CloseSession {
+            paths: Some(paths.iter().map(|p| (*p).to_owned()).collect()),
+        };
+        let (mut toy, session) = fresh();
+        toy.commit(session, close(&["/e"]));
+        good(&toy);
+        // Something of the session after its close.
+        toy.commit(session, Txn::SetData { path: "/a".to_owned(), data: None, version: 1 });
+        bad(&toy, Rule::S1);
+        let (mut toy, session) = fresh();
+        toy.commit(session, close(&[]));
+        bad(&toy, Rule::E1);
+        let (mut toy, session) = fresh();
+        toy.commit(session, close(&["/e", "/a"]));
+        bad(&toy, Rule::E1);
+        let (mut toy, _) = fresh();
+        let kind = CreateKind::Node { ephemeral: true, create2: false };
+        let (path, data, acl) = ("/x".to_owned(), None, vec![Acl::open()]);
+        toy.commit(SessionId(77), Txn::Create(CreateTxn { kind, path, data, acl, parent_cversion: 2 }));
+        bad(&toy, Rule::S2);
+    });
 }
 
 #[test]
 fn e2_sessions_live_their_time() {
-    let expire_after = |ms: u64| {
-        let (mut toy, a) = one();
-        toy.now.0 += ms * MS;
-        let session = toy.session(a);
-        toy.event(Event::SessionExpired { session });
-        toy.commit(session, Txn::CloseSession { paths: Some(Vec::new()) });
-        toy
-    };
-    good(&expire_after(4500));
-    bad(&expire_after(3500), Rule::E2);
-    bad(&expire_after(6500), Rule::E2);
-    // Never.
-    let (mut toy, _) = one();
-    toy.now.0 += 7000 * MS;
-    toy.end();
-    bad(&toy, Rule::E2);
-    // The clock of the server counts, not true time: it runs a tenth too fast.
-    let mut toy = expire_after(3700);
-    toy.h.entries[0].1 = Entry::Clock { server: SERVER, mono: Time(0), ppm: 100_000 };
-    good(&toy);
+    both(|| {
+        let expire_after = |ms: u64| {
+            let (mut toy, a) = one();
+            toy.now.0 += ms * MS;
+            let session = toy.session(a);
+            toy.event(Event::SessionExpired { session });
+            toy.commit(session, Txn::CloseSession { paths: Some(Vec::new()) });
+            toy
+        };
+        good(&expire_after(4500));
+        bad(&expire_after(3500), Rule::E2);
+        bad(&expire_after(6500), Rule::E2);
+        // Never.
+        let (mut toy, _) = one();
+        toy.now.0 += 7000 * MS;
+        toy.end();
+        bad(&toy, Rule::E2);
+        // The clock of the server counts, not true time: it runs a tenth too fast.
+        let mut toy = expire_after(3700);
+        toy.h.entries[0].1 = Entry::Clock { server: SERVER, mono: Time(0), ppm: 100_000 };
+        good(&toy);
+    });
 }
 
 #[test]
 fn s4_identity() {
-    let (mut toy, a) = one();
-    toy.state(a, HandleState::Disconnected);
-    toy.connect(a, true);
-    good(&toy);
-    let connected = |session, reattached| {
+    both(|| {
         let (mut toy, a) = one();
-        toy.open();
         toy.state(a, HandleState::Disconnected);
-        let (conn, timeout_ms) = (Conn(99), TIMEOUT);
-        toy.state(a, HandleState::Connected { conn, session: SessionId(session), timeout_ms, reattached });
-        toy
-    };
-    bad(&connected(0x101, true), Rule::S4);
-    bad(&connected(0x100, false), Rule::S4);
-    bad(&connected(0x555, true), Rule::S4);
-    // Expired, but nobody closed the session.
-    let (mut toy, a) = one();
-    toy.state(a, HandleState::Expired);
-    bad(&toy, Rule::S4);
+        toy.connect(a, true);
+        good(&toy);
+        let connected = |session, reattached| {
+            let (mut toy, a) = one();
+            toy.open();
+            toy.state(a, HandleState::Disconnected);
+            let (conn, timeout_ms) = (Conn(99), TIMEOUT);
+            toy.state(
+                a,
+                HandleState::Connected { conn, session: SessionId(session), timeout_ms, reattached },
+            );
+            toy
+        };
+        bad(&connected(0x101, true), Rule::S4);
+        bad(&connected(0x100, false), Rule::S4);
+        bad(&connected(0x555, true), Rule::S4);
+        // Expired, but nobody closed the session.
+        let (mut toy, a) = one();
+        toy.state(a, HandleState::Expired);
+        bad(&toy, Rule::S4);
+    });
 }
 
 #[test]
 fn t1_digests() {
-    let (mut toy, _) = one();
-    if let Some((_, Entry::Server { event: Event::Applied { digest, .. }, .. })) = toy
-        .h
-        .entries
-        .iter_mut()
-        .rfind(|(_, e)| matches!(e, Entry::Server { event: Event::Applied { .. }, .. }))
-    {
-        *digest ^= 1;
-    }
-    bad(&toy, Rule::T1);
+    both(|| {
+        let (mut toy, _) = one();
+        if let Some((_, Entry::Server { event: Event::Applied { digest, .. }, .. })) = toy
+            .h
+            .entries
+            .iter_mut()
+            .rfind(|(_, e)| matches!(e, Entry::Server { event: Event::Applied { .. }, .. }))
+        {
+            *digest ^= 1;
+        }
+        bad(&toy, Rule::T1);
+    });
 }
 
 /// Restarts the server on what its disk holds.

@@ -1,5 +1,6 @@
 //! W1–W3, and what else hangs on watches.
 
+use super::trio::both;
 use super::*;
 use EventKind::{NodeChildrenChanged, NodeCreated, NodeDataChanged, NodeDeleted};
 use zebu_core::proto::{AddWatchMode, WatcherType};
@@ -35,45 +36,47 @@ fn watched(watches: &[Request], change: Request, events: Events<'_>) -> Toy {
 
 #[test]
 fn each_kind_of_watch_and_change() {
-    let data = || get("/a", true);
-    let child = || children("/a", true);
-    let root = || children("/", true);
-    let persistent = || add("/a", AddWatchMode::Persistent);
-    let recursive = || add("/", AddWatchMode::PersistentRecursive);
-    let cases: &[(&[Request], Request, Events<'_>)] = &[
-        (&[data()], set("/a", "y"), &[(NodeDataChanged, "/a")]),
-        (&[data(), data()], delete("/a"), &[(NodeDeleted, "/a")]),
-        (&[data(), child()], delete("/a"), &[(NodeDeleted, "/a")]),
-        (&[child()], node("/a/b"), &[(NodeChildrenChanged, "/a")]),
-        (&[child()], set("/a", "y"), &[]),
-        (&[root()], delete("/a"), &[(NodeChildrenChanged, "/")]),
-        (&[exists("/b")], node("/b"), &[(NodeCreated, "/b")]),
-        (&[exists("/a")], set("/a", "y"), &[(NodeDataChanged, "/a")]),
-        (&[persistent()], node("/a/b"), &[(NodeChildrenChanged, "/a")]),
-        (&[persistent()], delete("/a"), &[(NodeDeleted, "/a")]),
-        (&[recursive()], node("/a/b"), &[(NodeCreated, "/a/b")]),
-        (&[recursive(), child()], node("/a/b"), &[(NodeCreated, "/a/b"), (NodeChildrenChanged, "/a")]),
-        (&[get("/b", true)], node("/b"), &[]),
-        (
-            &[data(), exists("/b")],
-            Request::Multi(vec![set("/a", "y"), node("/b")]),
-            &[(NodeDataChanged, "/a"), (NodeCreated, "/b")],
-        ),
-    ];
-    for (watches, change, events) in cases {
-        good(&watched(watches, change.clone(), events));
-        for n in 0..events.len() {
-            let mut fewer = events.to_vec();
-            let lost = fewer.remove(n);
-            bad_end(watched(watches, change.clone(), &fewer), Rule::W3);
-            let mut twice = events.to_vec();
-            twice.push(lost);
-            bad(&watched(watches, change.clone(), &twice), Rule::W2);
+    both(|| {
+        let data = || get("/a", true);
+        let child = || children("/a", true);
+        let root = || children("/", true);
+        let persistent = || add("/a", AddWatchMode::Persistent);
+        let recursive = || add("/", AddWatchMode::PersistentRecursive);
+        let cases: &[(&[Request], Request, Events<'_>)] = &[
+            (&[data()], set("/a", "y"), &[(NodeDataChanged, "/a")]),
+            (&[data(), data()], delete("/a"), &[(NodeDeleted, "/a")]),
+            (&[data(), child()], delete("/a"), &[(NodeDeleted, "/a")]),
+            (&[child()], node("/a/b"), &[(NodeChildrenChanged, "/a")]),
+            (&[child()], set("/a", "y"), &[]),
+            (&[root()], delete("/a"), &[(NodeChildrenChanged, "/")]),
+            (&[exists("/b")], node("/b"), &[(NodeCreated, "/b")]),
+            (&[exists("/a")], set("/a", "y"), &[(NodeDataChanged, "/a")]),
+            (&[persistent()], node("/a/b"), &[(NodeChildrenChanged, "/a")]),
+            (&[persistent()], delete("/a"), &[(NodeDeleted, "/a")]),
+            (&[recursive()], node("/a/b"), &[(NodeCreated, "/a/b")]),
+            (&[recursive(), child()], node("/a/b"), &[(NodeCreated, "/a/b"), (NodeChildrenChanged, "/a")]),
+            (&[get("/b", true)], node("/b"), &[]),
+            (
+                &[data(), exists("/b")],
+                Request::Multi(vec![set("/a", "y"), node("/b")]),
+                &[(NodeDataChanged, "/a"), (NodeCreated, "/b")],
+            ),
+        ];
+        for (watches, change, events) in cases {
+            good(&watched(watches, change.clone(), events));
+            for n in 0..events.len() {
+                let mut fewer = events.to_vec();
+                let lost = fewer.remove(n);
+                bad_end(watched(watches, change.clone(), &fewer), Rule::W3);
+                let mut twice = events.to_vec();
+                twice.push(lost);
+                bad(&watched(watches, change.clone(), &twice), Rule::W2);
+            }
+            let mut more = events.to_vec();
+            more.push((NodeDataChanged, "/zookeeper"));
+            bad(&watched(watches, change.clone(), &more), Rule::W2);
         }
-        let mut more = events.to_vec();
-        more.push((NodeDataChanged, "/zookeeper"));
-        bad(&watched(watches, change.clone(), &more), Rule::W2);
-    }
+    });
 }
 
 #[track_caller]
@@ -84,61 +87,73 @@ fn bad_end(mut toy: Toy, rule: Rule) {
 
 #[test]
 fn w1_the_event_comes_first() {
-    let (mut toy, a, b) = scene(&[get("/a", true)]);
-    let zxid = toy.call(b, set("/a", "y"));
-    toy.call(a, get("/a", false));
-    toy.notify(a, zxid, NodeDataChanged, "/a");
-    bad(&toy, Rule::W1);
+    both(|| {
+        let (mut toy, a, b) = scene(&[get("/a", true)]);
+        let zxid = toy.call(b, set("/a", "y"));
+        toy.call(a, get("/a", false));
+        toy.notify(a, zxid, NodeDataChanged, "/a");
+        bad(&toy, Rule::W1);
+    });
 }
 
 #[test]
 fn one_shot_and_for_good() {
-    for (request, shots) in [(get("/a", true), 1), (add("/a", AddWatchMode::Persistent), 2)] {
-        for told in 0..3 {
-            let (mut toy, a, b) = scene(std::slice::from_ref(&request));
-            for n in 0..2 {
-                let zxid = toy.call(b, set("/a", "y"));
-                if n < told {
-                    toy.notify(a, zxid, NodeDataChanged, "/a");
+    both(|| {
+        for (request, shots) in [(get("/a", true), 1), (add("/a", AddWatchMode::Persistent), 2)] {
+            for told in 0..3 {
+                let (mut toy, a, b) = scene(std::slice::from_ref(&request));
+                for n in 0..2 {
+                    let zxid = toy.call(b, set("/a", "y"));
+                    if n < told {
+                        toy.notify(a, zxid, NodeDataChanged, "/a");
+                    }
+                }
+                toy.call(a, sync());
+                toy.end();
+                if told == shots {
+                    good(&toy)
+                } else {
+                    bad(&toy, if told > shots { Rule::W2 } else { Rule::W3 })
                 }
             }
-            toy.call(a, sync());
-            toy.end();
-            if told == shots { good(&toy) } else { bad(&toy, if told > shots { Rule::W2 } else { Rule::W3 }) }
         }
-    }
+    });
 }
 
 #[test]
 fn removed_watches_are_silent() {
-    let remove = |kind| Request::RemoveWatches { path: "/a".to_owned(), kind };
-    good(&watched(&[get("/a", true), remove(WatcherType::Data)], set("/a", "y"), &[]));
-    good(&watched(&[get("/a", true), remove(WatcherType::Any)], set("/a", "y"), &[]));
-    let events = [(NodeDataChanged, "/a")];
-    bad(&watched(&[get("/a", true), remove(WatcherType::Data)], set("/a", "y"), &events), Rule::W2);
-    let watches = [get("/a", true), children("/a", true), remove(WatcherType::Children)];
-    good(&watched(&watches, set("/a", "y"), &events));
+    both(|| {
+        let remove = |kind| Request::RemoveWatches { path: "/a".to_owned(), kind };
+        good(&watched(&[get("/a", true), remove(WatcherType::Data)], set("/a", "y"), &[]));
+        good(&watched(&[get("/a", true), remove(WatcherType::Any)], set("/a", "y"), &[]));
+        let events = [(NodeDataChanged, "/a")];
+        bad(&watched(&[get("/a", true), remove(WatcherType::Data)], set("/a", "y"), &events), Rule::W2);
+        let watches = [get("/a", true), children("/a", true), remove(WatcherType::Children)];
+        good(&watched(&watches, set("/a", "y"), &events));
+    });
 }
 
 #[test]
 fn events_of_nodes_that_may_not_be_read_are_dropped() {
-    let scene = || {
-        let (mut toy, a, b) = scene(&[get("/a", true)]);
-        let session = toy.session(b);
-        let acl = vec![Acl { perms: 2, ..Acl::open() }];
-        toy.commit(session, Txn::SetAcl { path: "/a".to_owned(), acl, version: 1 });
-        let zxid = toy.call(b, set("/a", "y"));
-        (toy, a, zxid)
-    };
-    let (mut toy, a, _) = scene();
-    toy.call(a, sync());
-    toy.end();
-    let found = judge(&toy.h);
-    // The list was set without a call, nothing else is wrong.
-    assert!(found.iter().all(|v| v.rule == Rule::C1), "{found:?}");
-    let (mut toy, a, zxid) = scene();
-    toy.notify(a, zxid, NodeDataChanged, "/a");
-    bad(&toy, Rule::W2);
+    both(|| {
+        let scene = || {
+            let (mut toy, a, b) = scene(&[get("/a", true)]);
+            let session = toy.session(b);
+            let acl = vec![Acl { perms: 2, ..Acl::open() }];
+            toy.commit(session, Txn::SetAcl { path: "/a".to_owned(), acl, version: 1 });
+            let zxid = toy.call(b, set("/a", "y"));
+            (toy, a, zxid)
+        };
+        let (mut toy, a, _) = scene();
+        toy.call(a, sync());
+        toy.end();
+        let found = judge(&toy.h);
+        // The list was set without a call, nothing else is wrong.
+        assert!(found.iter().all(|v| v.rule == Rule::C1), "{found:?}");
+        let (mut toy, a, zxid) = scene();
+        toy.notify(a, zxid, NodeDataChanged, "/a");
+        bad(&toy, Rule::W2);
+    });
 }
 
 /// A disconnect, changes meanwhile, a reconnect with these events of setWatches, a reply.
@@ -158,65 +173,69 @@ fn away(watches: &[Request], changes: &[Request], events: Events<'_>) -> (Toy, W
 
 #[test]
 fn set_watches_catches_up() {
-    let cases: &[(&[Request], &[Request], Events<'_>)] = &[
-        (&[get("/a", true)], &[set("/a", "y")], &[(NodeDataChanged, "/a")]),
-        (&[get("/a", true)], &[delete("/a"), node("/a")], &[(NodeDataChanged, "/a")]),
-        (&[get("/a", true), children("/a", true)], &[delete("/a")], &[(NodeDeleted, "/a")]),
-        (&[children("/a", true)], &[node("/a/b"), delete("/a/b")], &[(NodeChildrenChanged, "/a")]),
-        (&[exists("/b")], &[node("/b")], &[(NodeCreated, "/b")]),
-        (&[exists("/b")], &[node("/b"), delete("/b")], &[]),
-        (&[add("/a", AddWatchMode::Persistent)], &[set("/a", "y")], &[]),
-        (&[get("/a", true)], &[node("/b")], &[]),
-    ];
-    for (watches, changes, events) in cases {
-        let (mut toy, a, b) = away(watches, changes, events);
-        toy.call(a, sync());
-        toy.call(b, node("/end"));
-        toy.end();
-        good(&toy);
-        for n in 0..events.len() {
-            let mut fewer = events.to_vec();
-            fewer.remove(n);
-            let (mut toy, a, _) = away(watches, changes, &fewer);
+    both(|| {
+        let cases: &[(&[Request], &[Request], Events<'_>)] = &[
+            (&[get("/a", true)], &[set("/a", "y")], &[(NodeDataChanged, "/a")]),
+            (&[get("/a", true)], &[delete("/a"), node("/a")], &[(NodeDataChanged, "/a")]),
+            (&[get("/a", true), children("/a", true)], &[delete("/a")], &[(NodeDeleted, "/a")]),
+            (&[children("/a", true)], &[node("/a/b"), delete("/a/b")], &[(NodeChildrenChanged, "/a")]),
+            (&[exists("/b")], &[node("/b")], &[(NodeCreated, "/b")]),
+            (&[exists("/b")], &[node("/b"), delete("/b")], &[]),
+            (&[add("/a", AddWatchMode::Persistent)], &[set("/a", "y")], &[]),
+            (&[get("/a", true)], &[node("/b")], &[]),
+        ];
+        for (watches, changes, events) in cases {
+            let (mut toy, a, b) = away(watches, changes, events);
             toy.call(a, sync());
-            bad_end(toy, Rule::W3);
-            let mut twice = events.to_vec();
-            twice.push(events[n]);
-            let (mut toy, a, _) = away(watches, changes, &twice);
-            toy.call(a, sync());
-            bad_end(toy, Rule::W2);
+            toy.call(b, node("/end"));
+            toy.end();
+            good(&toy);
+            for n in 0..events.len() {
+                let mut fewer = events.to_vec();
+                fewer.remove(n);
+                let (mut toy, a, _) = away(watches, changes, &fewer);
+                toy.call(a, sync());
+                bad_end(toy, Rule::W3);
+                let mut twice = events.to_vec();
+                twice.push(events[n]);
+                let (mut toy, a, _) = away(watches, changes, &twice);
+                toy.call(a, sync());
+                bad_end(toy, Rule::W2);
+            }
         }
-    }
+    });
 }
 
 #[test]
 fn set_watches_meets_any_state() {
-    // Armed before the change: the event has its zxid.
-    let (mut toy, a, b) = away(&[get("/a", true)], &[], &[]);
-    let zxid = toy.call(b, set("/a", "y"));
-    toy.notify(a, zxid, NodeDataChanged, "/a");
-    toy.call(a, sync());
-    toy.end();
-    good(&toy);
-    // Never told.
-    let (mut toy, a, b) = away(&[get("/a", true)], &[], &[]);
-    toy.call(b, set("/a", "y"));
-    toy.call(a, sync());
-    bad_end(toy, Rule::W3);
-    // Armed again: the next change is told.
-    let (mut toy, a, b) = away(&[get("/a", true)], &[node("/b")], &[]);
-    toy.call(a, sync());
-    let zxid = toy.call(b, set("/a", "y"));
-    let mut silent = toy;
-    silent.call(a, sync());
-    bad(&silent_end(silent), Rule::W3);
-    let (mut toy, a, b) = away(&[get("/a", true)], &[node("/b")], &[]);
-    toy.call(a, sync());
-    assert_eq!(toy.call(b, set("/a", "y")), zxid);
-    toy.notify(a, zxid, NodeDataChanged, "/a");
-    toy.call(a, sync());
-    toy.end();
-    good(&toy);
+    both(|| {
+        // Armed before the change: the event has its zxid.
+        let (mut toy, a, b) = away(&[get("/a", true)], &[], &[]);
+        let zxid = toy.call(b, set("/a", "y"));
+        toy.notify(a, zxid, NodeDataChanged, "/a");
+        toy.call(a, sync());
+        toy.end();
+        good(&toy);
+        // Never told.
+        let (mut toy, a, b) = away(&[get("/a", true)], &[], &[]);
+        toy.call(b, set("/a", "y"));
+        toy.call(a, sync());
+        bad_end(toy, Rule::W3);
+        // Armed again: the next change is told.
+        let (mut toy, a, b) = away(&[get("/a", true)], &[node("/b")], &[]);
+        toy.call(a, sync());
+        let zxid = toy.call(b, set("/a", "y"));
+        let mut silent = toy;
+        silent.call(a, sync());
+        bad(&silent_end(silent), Rule::W3);
+        let (mut toy, a, b) = away(&[get("/a", true)], &[node("/b")], &[]);
+        toy.call(a, sync());
+        assert_eq!(toy.call(b, set("/a", "y")), zxid);
+        toy.notify(a, zxid, NodeDataChanged, "/a");
+        toy.call(a, sync());
+        toy.end();
+        good(&toy);
+    });
 }
 
 fn silent_end(mut toy: Toy) -> Toy {
@@ -226,27 +245,29 @@ fn silent_end(mut toy: Toy) -> Toy {
 
 #[test]
 fn a_broken_connection_owes_nothing_but_the_next_one_does() {
-    // The event was under way when the connection broke; setWatches brings it.
-    let broken = |told: bool| {
-        let (mut toy, a, b) = scene(&[get("/a", true)]);
-        toy.call(a, sync());
-        toy.call(b, set("/a", "y"));
+    both(|| {
+        // The event was under way when the connection broke; setWatches brings it.
+        let broken = |told: bool| {
+            let (mut toy, a, b) = scene(&[get("/a", true)]);
+            toy.call(a, sync());
+            toy.call(b, set("/a", "y"));
+            toy.state(a, HandleState::Disconnected);
+            toy.connect(a, true);
+            if told {
+                toy.notify(a, Zxid::NONE, NodeDataChanged, "/a");
+            }
+            toy.call(a, sync());
+            toy.end();
+            toy
+        };
+        good(&broken(true));
+        bad(&broken(false), Rule::W3);
+        // It broke again after the events of setWatches and before anything else: they are told once.
+        let (mut toy, a, _) = away(&[get("/a", true)], &[set("/a", "y")], &[(NodeDataChanged, "/a")]);
         toy.state(a, HandleState::Disconnected);
         toy.connect(a, true);
-        if told {
-            toy.notify(a, Zxid::NONE, NodeDataChanged, "/a");
-        }
         toy.call(a, sync());
         toy.end();
-        toy
-    };
-    good(&broken(true));
-    bad(&broken(false), Rule::W3);
-    // It broke again after the events of setWatches and before anything else: they are told once.
-    let (mut toy, a, _) = away(&[get("/a", true)], &[set("/a", "y")], &[(NodeDataChanged, "/a")]);
-    toy.state(a, HandleState::Disconnected);
-    toy.connect(a, true);
-    toy.call(a, sync());
-    toy.end();
-    good(&toy);
+        good(&toy);
+    });
 }
