@@ -125,6 +125,14 @@ pub enum Entry {
         /// Whose disk.
         server: ServerId,
     },
+    /// After an [`Entry::DiskLied`]: a dead server's disk is empty from here on, whatever it vouched for is forgotten. It is an
+    /// observer; or everything that it ever vouched for, history and epochs, is durable on the disk of every other voter, and
+    /// it is no quorum alone: so nothing is lost, however often and to whomever this happens. In an ensemble a disk that lied loses what it lied about
+    /// only then, too.
+    Wiped {
+        /// Whose disk.
+        server: ServerId,
+    },
     /// A server died.
     Crash {
         /// Which.
@@ -180,8 +188,31 @@ pub enum Entry {
         /// Index into [`History::sets`].
         servers: Ref,
     },
-    /// The run entered its next phase.
+    /// The run entered its next phase. In an ensemble [`Phase::Healed`] is followed by an [`Entry::Whole`] that names those who
+    /// are healed; whoever else there is stays dead, or cut off from everyone, until the end.
     Phase(Phase),
+    /// Of an ensemble, right after [`Phase::End`]: what a healed server has come to. One entry each.
+    Replica {
+        /// Which.
+        server: ServerId,
+        /// Index into [`History::replicas`].
+        replica: Ref,
+    },
+}
+
+/// What a server has come to at the end of a run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Replica {
+    /// It serves clients.
+    pub serving: bool,
+    /// Up to where its tree has come.
+    pub last: Zxid,
+    /// The tree's digest as the server keeps it.
+    pub digest: u64,
+    /// A hash over a canonical dump: every node with its data, ACL and stat, every session with its timeout.
+    pub dump: u64,
+    /// Every transaction in its log files, in order: its zxid and a hash of its bytes.
+    pub log: Vec<(Zxid, u64)>,
 }
 
 /// What a power cut would leave on a server's disk, if it took every byte that was not synced.
@@ -306,6 +337,8 @@ pub struct History {
     pub texts: Vec<String>,
     /// Sets of servers.
     pub sets: Vec<Vec<ServerId>>,
+    /// By [`Entry::Replica`].
+    pub replicas: Vec<Replica>,
 }
 
 impl History {
@@ -319,6 +352,7 @@ impl History {
         self.bodies.clear();
         self.texts.clear();
         self.sets.clear();
+        self.replicas.clear();
     }
 
     /// Records what needs no list beside it.
@@ -384,6 +418,13 @@ impl History {
         let set = Ref(self.sets.len() as u32);
         self.sets.push(servers);
         self.push(at, Entry::Whole { servers: set });
+    }
+
+    /// Records what a server has come to.
+    pub fn replica(&mut self, at: Time, server: ServerId, replica: Replica) {
+        let place = Ref(self.replicas.len() as u32);
+        self.replicas.push(replica);
+        self.push(at, Entry::Replica { server, replica: place });
     }
 
     /// Keeps words for people; for [`Entry::Refused`] and [`ShadowOutcome::Refused`].

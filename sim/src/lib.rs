@@ -6,6 +6,7 @@
 
 pub mod random;
 pub mod scenario;
+mod shape;
 
 pub mod nemesis;
 pub mod raw;

@@ -136,6 +136,8 @@ fn as_json(sweep: &Sweep, seconds: f64) -> serde_json::Value {
         .map(|(seed, f)| serde_json::json!({ "seed": seed, "rule": f.rule, "text": f.text }))
         .collect();
     serde_json::json!({
+        "leader_after_ms": spread(&sweep.leaders).map(|s| s.json()),
+        "elections_after": spread(&sweep.elections).map(|s| s.json()),
         "seeds": sweep.seeds,
         "failed": sweep.failed.len(),
         "seeds_per_s": rate(sweep.seeds),
@@ -149,6 +151,35 @@ fn as_json(sweep: &Sweep, seconds: f64) -> serde_json::Value {
         "judged": judged,
         "failures": failures,
     })
+}
+
+/// How a number is spread over seeds.
+struct Spread {
+    least: u32,
+    median: u32,
+    p99: u32,
+    most: (u32, u64),
+}
+
+/// Of a sorted list.
+fn spread(sorted: &[(u32, u64)]) -> Option<Spread> {
+    let at = |part: usize| sorted[(sorted.len() - 1) * part / 100].0;
+    let most = *sorted.last()?;
+    Some(Spread { least: at(0), median: at(50), p99: at(99), most })
+}
+
+impl Spread {
+    fn json(&self) -> serde_json::Value {
+        let (max, seed) = self.most;
+        serde_json::json!({ "min": self.least, "median": self.median, "p99": self.p99, "max": max, "seed": seed })
+    }
+}
+
+impl std::fmt::Display for Spread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Spread { least, median, p99, most: (most, seed) } = self;
+        write!(f, "min {least}, median {median}, p99 {p99}, max {most} (seed {seed})")
+    }
 }
 
 /// Failures shown one by one; the rest is counted.
@@ -174,6 +205,12 @@ fn print_sweep(out: &mut impl std::io::Write, sweep: &Sweep, seconds: f64) -> st
     writeln!(out, "judged, by rule:")?;
     for line in judged.chunks(10) {
         writeln!(out, "  {}", line.join(", "))?;
+    }
+    if let Some(s) = spread(&sweep.leaders) {
+        writeln!(out, "from healing to a leader that serves, ms: {s}")?;
+    }
+    if let Some(s) = spread(&sweep.elections) {
+        writeln!(out, "leaders after healing: {s}")?;
     }
     for (seed, failure) in sweep.failed.iter().take(SHOWN) {
         writeln!(out, "seed {seed}: {}: {}", failure.rule, failure.text)?;
@@ -237,18 +274,19 @@ fn run_replay(what: &str, events: bool) -> Result<ExitCode> {
         }
     }
     let file = scenario(what)?;
-    file.notes.iter().for_each(|line| println!("# {line}"));
+    file.notes.iter().for_each(|line| trace::say(format_args!("# {line}")));
     run_one(file.plan, events)
 }
 
 fn replay_recording(bytes: &[u8], events: bool) -> Result<ExitCode> {
     let done = replay::replay(bytes, |frame, outputs| {
         if events {
-            println!("{frame:?}");
-            outputs.iter().for_each(|o| println!("    {o:?}"));
+            trace::say(format_args!("{frame:?}"));
+            outputs.iter().for_each(|o| trace::say(format_args!("    {o:?}")));
         }
     })?;
-    println!("{} steps, {} outputs, {} hashes met", done.steps, done.outputs, done.checked);
+    let replay::Replayed { steps, outputs, checked } = done;
+    trace::say(format_args!("{steps} steps, {outputs} outputs, {checked} hashes met"));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -258,7 +296,7 @@ fn run_shrink(what: &str, out: &PathBuf) -> Result<ExitCode> {
     let began = Instant::now();
     let shrunk = shrink::shrink(&file.plan).context("it does not fail")?;
     let (from, to) = (&file.plan, &shrunk.plan);
-    println!(
+    trace::say(format_args!(
         "{} faults, {} operations, {} clients → {}, {}, {} after {} runs in {:.2} s",
         from.faults.len(),
         from.operations(),
@@ -268,12 +306,12 @@ fn run_shrink(what: &str, out: &PathBuf) -> Result<ExitCode> {
         to.clients.len(),
         shrunk.runs,
         began.elapsed().as_secs_f64()
-    );
-    println!("{}: {}", shrunk.failure.rule, shrunk.failure.text);
+    ));
+    trace::say(format_args!("{}: {}", shrunk.failure.rule, shrunk.failure.text));
     let mut notes = vec![format!("seed {}: {}: {}", from.seed, shrunk.failure.rule, shrunk.failure.text)];
     notes.extend(file.notes);
     std::fs::write(out, ScenarioFile { notes, plan: shrunk.plan }.encode())
         .with_context(|| format!("cannot write {}", out.display()))?;
-    println!("written to {}", out.display());
+    trace::say(format_args!("written to {}", out.display()));
     Ok(ExitCode::SUCCESS)
 }

@@ -13,17 +13,37 @@ pub struct Fault {
     pub at: u64,
     /// Names its random stream; stays the same when others are taken away.
     pub id: u32,
+    /// It waits from then on for such news of any server.
+    pub upon: Option<News>,
     /// What happens.
     pub what: What,
 }
 
-/// What happens. Durations are ns of true time; a fault's effect ends when the run heals, at the latest.
+/// A server that a fault is aimed at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Whom {
+    /// This one.
+    Server(u8),
+    /// Whoever leads at that moment.
+    Leader {
+        /// If nobody does: this one.
+        or: u8,
+    },
+    /// Whoever brought the news that the fault waited for.
+    Teller {
+        /// If it did not wait: this one.
+        or: u8,
+    },
+}
+
+/// What happens. Durations are ns of true time; a fault's effect ends when the run heals, at the latest. Sets of servers are
+/// bits, the first server's the lowest.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum What {
     /// A server dies and starts again.
     Crash {
         /// Which.
-        server: u8,
+        server: Whom,
         /// The machine with it: bytes that were not synced are lost or torn.
         power: bool,
         /// When exactly.
@@ -34,7 +54,7 @@ pub enum What {
     /// A server is told to stop, and starts again.
     Stop {
         /// Which.
-        server: u8,
+        server: Whom,
         /// How long it stays down.
         down: u64,
     },
@@ -43,10 +63,12 @@ pub enum What {
         /// The client, or the raw connection behind the clients.
         link: u16,
     },
-    /// No byte gets through.
+    /// No byte gets through between a client and a server.
     Stall {
         /// On whose link.
         link: u16,
+        /// To this server only, not to all.
+        server: Option<u8>,
         /// Towards the server.
         up: bool,
         /// Towards the client.
@@ -73,7 +95,7 @@ pub enum What {
     /// A lane of a disk does not get on.
     DiskStall {
         /// Whose.
-        server: u8,
+        server: Whom,
         /// Which lane.
         lane: Lane,
         /// For how long.
@@ -119,7 +141,7 @@ pub enum What {
     /// A server does nothing; its machine goes on.
     Freeze {
         /// Which.
-        server: u8,
+        server: Whom,
         /// For how long.
         time: u64,
     },
@@ -138,6 +160,71 @@ pub enum What {
         client: u16,
         /// For how long.
         time: u64,
+    },
+    /// No byte gets from some servers to others; clients see all of them.
+    Partition {
+        /// From these.
+        from: u16,
+        /// To these.
+        to: u16,
+        /// Nor back.
+        back: bool,
+        /// For how long.
+        time: u64,
+    },
+    /// A server is cut off from all others.
+    Isolate {
+        /// Which.
+        server: Whom,
+        /// What is sent to it is.
+        into: bool,
+        /// What it sends is.
+        out: bool,
+        /// Clients and it, too.
+        clients: bool,
+        /// For how long.
+        time: u64,
+    },
+    /// Every byte from some servers to others takes longer.
+    SlowPath {
+        /// From these.
+        from: u16,
+        /// To these.
+        to: u16,
+        /// By how much, ns.
+        extra: u64,
+        /// For how long.
+        time: u64,
+    },
+    /// The connections between some servers and others break.
+    Sever {
+        /// Some.
+        from: u16,
+        /// Others.
+        to: u16,
+    },
+    /// Servers die at once, and start again one after the other.
+    Blackout {
+        /// Which.
+        servers: u16,
+        /// Their machines with them.
+        power: bool,
+        /// How long the first stays down.
+        down: u64,
+        /// How much longer each further one does.
+        apart: u64,
+    },
+    /// A server loses its machine and gets an empty disk, at the first moment when that loses nothing.
+    Wipe {
+        /// Which.
+        server: Whom,
+        /// How long it stays down.
+        down: u64,
+    },
+    /// A bit of a file flips that newer files have made superfluous.
+    Rot {
+        /// On whose disk.
+        server: u8,
     },
 }
 
@@ -159,7 +246,7 @@ pub enum Moment {
 /// Turns of a server's affairs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum News {
-    /// It began to serve.
+    /// It took up a role.
     Became,
     /// A transaction was committed.
     Committed,
@@ -173,6 +260,32 @@ pub enum News {
     Expired,
     /// Old files were purged.
     Purged,
+    /// An election named a leader.
+    Elected,
+    /// A leader's epoch is accepted.
+    Established,
+    /// A member of an ensemble began to serve.
+    Activated,
+    /// A role ended.
+    RoleLost,
+    /// It accepted an epoch.
+    EpochAcked,
+    /// It holds what an epoch begins with.
+    LeaderAcked,
+    /// It holds a transaction.
+    Acked,
+    /// It proposed a transaction.
+    Proposed,
+    /// It logged a transaction.
+    Logged,
+    /// A quorum holds a transaction.
+    QuorumAcked,
+    /// Its log was cut off.
+    Truncated,
+    /// It took a snapshot of its leader.
+    Installed,
+    /// A session came to it.
+    Attached,
 }
 
 /// Families of faults, each with a stream of its own.
@@ -195,25 +308,50 @@ enum Family {
     Freeze,
     ClientCrash,
     ClientFreeze,
+    Split,
+    OneWay,
+    Pair,
+    Bridge,
+    Isolate,
+    Swizzle,
+    SlowPath,
+    Sever,
+    Blackout,
+    Rolling,
+    Wipe,
+    Rot,
 }
 
-const FAMILIES: [(Family, u32); 16] = [
-    (Family::Kill, 512),
-    (Family::Power, 512),
-    (Family::Stop, 200),
-    (Family::Reset, 512),
-    (Family::Stall, 400),
-    (Family::Slow, 300),
-    (Family::Refuse, 200),
-    (Family::DiskStall, 400),
-    (Family::DiskError, 150),
-    (Family::DiskFull, 100),
-    (Family::DiskLies, 30),
-    (Family::ReadError, 100),
-    (Family::WallJump, 400),
-    (Family::Freeze, 200),
-    (Family::ClientCrash, 400),
-    (Family::ClientFreeze, 200),
+/// Of 1024 seeds, how many have the family: those of one server, those of an ensemble.
+const FAMILIES: [(Family, u32, u32); 28] = [
+    (Family::Kill, 512, 400),
+    (Family::Power, 512, 400),
+    (Family::Stop, 200, 200),
+    (Family::Reset, 512, 300),
+    (Family::Stall, 400, 300),
+    (Family::Slow, 300, 150),
+    (Family::Refuse, 200, 150),
+    (Family::DiskStall, 400, 250),
+    (Family::DiskError, 150, 100),
+    (Family::DiskFull, 100, 70),
+    (Family::DiskLies, 30, 60),
+    (Family::ReadError, 100, 70),
+    (Family::WallJump, 400, 200),
+    (Family::Freeze, 200, 300),
+    (Family::ClientCrash, 400, 300),
+    (Family::ClientFreeze, 200, 100),
+    (Family::Split, 0, 300),
+    (Family::OneWay, 0, 250),
+    (Family::Pair, 0, 200),
+    (Family::Bridge, 0, 150),
+    (Family::Isolate, 0, 400),
+    (Family::Swizzle, 0, 150),
+    (Family::SlowPath, 0, 200),
+    (Family::Sever, 0, 300),
+    (Family::Blackout, 0, 250),
+    (Family::Rolling, 0, 100),
+    (Family::Wipe, 0, 150),
+    (Family::Rot, 0, 100),
 ];
 
 /// What the faults of a seed must know of the rest of it.
@@ -223,6 +361,8 @@ pub struct Stage<'a> {
     pub seed: u64,
     /// Servers.
     pub servers: u8,
+    /// They are an ensemble.
+    pub ensemble: bool,
     /// Client programs.
     pub clients: u16,
     /// Links: clients and raw connections.
@@ -231,6 +371,8 @@ pub struct Stage<'a> {
     pub until: u64,
     /// The tick, ns.
     pub tick: u64,
+    /// How long a server waits for the others before it gives up, ns; at least a tick.
+    pub patience: u64,
     /// When operations begin: faults gather behind them.
     pub busy: &'a [u64],
 }
@@ -240,9 +382,9 @@ pub fn faults(stage: &Stage<'_>) -> Vec<Fault> {
     let mut swarm = Stream::new(stage.seed, Purpose::Swarm, 1, 0);
     let calm = swarm.chance(100);
     let mut out = Vec::new();
-    for (family, chance) in FAMILIES {
+    for (family, alone, together) in FAMILIES {
         // Every family draws, so that the others see the same numbers whatever is on.
-        let on = swarm.chance(chance) && !calm;
+        let on = swarm.chance(if stage.ensemble { together } else { alone }) && !calm;
         let many = swarm.log_uniform(1, 7);
         if !on {
             continue;
@@ -250,8 +392,16 @@ pub fn faults(stage: &Stage<'_>) -> Vec<Fault> {
         let mut r = Stream::new(stage.seed, Purpose::Faults, family as u64, 0);
         for n in 0..many {
             let at = when(stage, &mut r);
-            let what = draw(family, stage, &mut r);
-            out.push(Fault { at, id: (family as u32) << 8 | n as u32, what });
+            let id = (family as u32) << 16 | (n as u32) << 8;
+            match family {
+                Family::Swizzle => swizzle(stage, (at, id), &mut r, &mut out),
+                Family::Rolling => rolling(stage, (at, id), &mut r, &mut out),
+                _ => {
+                    let what = draw(family, stage, &mut r);
+                    let upon = (stage.ensemble && r.chance(250)).then(|| news(&mut r));
+                    out.push(Fault { at, id, upon, what });
+                }
+            }
         }
     }
     out.sort_by_key(|f| (f.at, f.id));
@@ -266,9 +416,36 @@ fn when(stage: &Stage<'_>, r: &mut Stream) -> u64 {
     }
 }
 
-/// How long things stay broken: often less than a session timeout, sometimes more.
+/// How long things stay broken: often less than a session timeout, or than servers wait for each other; sometimes more.
 fn a_while(stage: &Stage<'_>, r: &mut Stream) -> u64 {
-    r.log_uniform(1_000_000, 8 * stage.tick)
+    r.log_uniform(1_000_000, (8 * stage.tick).max(4 * stage.patience))
+}
+
+/// Someone of these servers, in an ensemble often whoever leads.
+fn whom(stage: &Stage<'_>, server: u8, r: &mut Stream) -> Whom {
+    if !stage.ensemble {
+        return Whom::Server(server);
+    }
+    match r.below(8) {
+        0..=2 => Whom::Server(server),
+        3 => Whom::Teller { or: server },
+        _ => Whom::Leader { or: server },
+    }
+}
+
+/// Some of the servers and the others, each at least one.
+fn halves(stage: &Stage<'_>, r: &mut Stream) -> (u16, u16) {
+    let all = (1u16 << stage.servers) - 1;
+    let some = r.between(1, u64::from(all).saturating_sub(1).max(1)) as u16;
+    (some, all & !some)
+}
+
+/// Two different servers, if there are.
+fn two(stage: &Stage<'_>, r: &mut Stream) -> (u16, u16) {
+    let n = u64::from(stage.servers);
+    let a = r.below(n);
+    let b = (a + 1 + r.below(n.saturating_sub(1))) % n;
+    (1 << a, 1 << b)
 }
 
 fn draw(family: Family, stage: &Stage<'_>, r: &mut Stream) -> What {
@@ -279,17 +456,20 @@ fn draw(family: Family, stage: &Stage<'_>, r: &mut Stream) -> What {
     let lane = if r.chance(700) { Lane::Log } else { Lane::Bulk };
     match family {
         Family::Kill | Family::Power => {
-            What::Crash { server, power: family == Family::Power, moment: moment(r), down: time }
+            let moment = moment(stage, r);
+            let server = whom(stage, server, r);
+            What::Crash { server, power: family == Family::Power, moment, down: time }
         }
-        Family::Stop => What::Stop { server, down: time },
+        Family::Stop => What::Stop { server: whom(stage, server, r), down: time },
         Family::Reset => What::Reset { link },
         Family::Stall => {
             let way = r.below(3);
-            What::Stall { link, up: way != 0, down: way != 1, time }
+            let server = (stage.ensemble && r.chance(512)).then_some(server);
+            What::Stall { link, server, up: way != 0, down: way != 1, time }
         }
         Family::Slow => What::Slow { link, extra: r.log_uniform(100_000, 2 * stage.tick), time },
         Family::Refuse => What::Refuse { server, time },
-        Family::DiskStall => What::DiskStall { server, lane, time },
+        Family::DiskStall => What::DiskStall { server: whom(stage, server, r), lane, time },
         Family::DiskError => What::DiskError { server, lane, action: action(r) },
         Family::DiskFull => What::DiskFull { server, room: r.below(4096), time },
         Family::DiskLies => What::DiskLies { server, time },
@@ -298,13 +478,93 @@ fn draw(family: Family, stage: &Stage<'_>, r: &mut Stream) -> What {
             let ms = r.log_uniform(1, 1 << 27) as i64;
             What::WallJump { server, ms: if r.chance(512) { ms } else { -ms } }
         }
-        Family::Freeze => What::Freeze { server, time },
+        Family::Freeze => What::Freeze { server: whom(stage, server, r), time },
         Family::ClientCrash => What::ClientCrash { client, silent: r.chance(512), down: time },
         Family::ClientFreeze => What::ClientFreeze { client, time },
+        Family::Split
+        | Family::OneWay
+        | Family::Pair
+        | Family::Bridge
+        | Family::Isolate
+        | Family::Swizzle
+        | Family::SlowPath
+        | Family::Sever
+        | Family::Blackout
+        | Family::Rolling
+        | Family::Wipe
+        | Family::Rot => draw_of_ensemble(family, stage, (server, time), r),
     }
 }
 
-fn moment(r: &mut Stream) -> Moment {
+/// Faults that only an ensemble knows.
+fn draw_of_ensemble(family: Family, stage: &Stage<'_>, (server, time): (u8, u64), r: &mut Stream) -> What {
+    match family {
+        Family::Split => {
+            let (from, to) = halves(stage, r);
+            What::Partition { from, to, back: true, time }
+        }
+        Family::OneWay => {
+            let (from, to) = if r.chance(512) { two(stage, r) } else { halves(stage, r) };
+            What::Partition { from, to, back: false, time }
+        }
+        Family::Pair => {
+            let (from, to) = two(stage, r);
+            What::Partition { from, to, back: true, time }
+        }
+        Family::Bridge => {
+            // One of the servers sees both halves.
+            let (from, to) = halves(stage, r);
+            let bridge = !(1 << server);
+            What::Partition { from: from & bridge, to: to & bridge, back: true, time }
+        }
+        Family::Isolate => {
+            let way = r.below(4);
+            let (server, clients) = (whom(stage, server, r), r.chance(300));
+            What::Isolate { server, into: way != 0, out: way != 1, clients, time }
+        }
+        Family::SlowPath => {
+            let (from, to) = if r.chance(512) { two(stage, r) } else { halves(stage, r) };
+            What::SlowPath { from, to, extra: r.log_uniform(100_000, 2 * stage.patience), time }
+        }
+        Family::Sever => {
+            let (from, to) = if r.chance(700) { two(stage, r) } else { halves(stage, r) };
+            What::Sever { from, to }
+        }
+        Family::Blackout => {
+            let all = (1u16 << stage.servers) - 1;
+            let servers = if r.chance(400) { all } else { r.between(1, u64::from(all)) as u16 };
+            let apart = if r.chance(512) { 0 } else { r.log_uniform(1_000_000, stage.patience.max(1 << 20)) };
+            What::Blackout { servers, power: r.chance(600), down: time, apart }
+        }
+        Family::Wipe => What::Wipe { server: whom(stage, server, r), down: time },
+        Family::Rot => What::Rot { server },
+        _ => unreachable!("the caller sorts out the others"),
+    }
+}
+
+/// Some servers are cut off one by one, and come back in another order.
+fn swizzle(stage: &Stage<'_>, (at, id): (u64, u32), r: &mut Stream, out: &mut Vec<Fault>) {
+    let (some, _) = halves(stage, r);
+    let (step, whole) = (r.log_uniform(1_000_000, 2 * stage.patience), 4 * stage.patience);
+    let mut begin = at;
+    for s in (0..stage.servers).filter(|s| some >> s & 1 == 1) {
+        let time = r.between(step, step + whole);
+        let what = What::Isolate { server: Whom::Server(s), into: true, out: true, clients: false, time };
+        out.push(Fault { at: begin, id: id | u32::from(s), upon: None, what });
+        begin += step;
+    }
+}
+
+/// Every server is told to stop and started again, one after the other.
+fn rolling(stage: &Stage<'_>, (at, id): (u64, u32), r: &mut Stream, out: &mut Vec<Fault>) {
+    let (down, gap) = (r.log_uniform(1_000_000, stage.patience), r.log_uniform(stage.tick, 4 * stage.patience));
+    for s in 0..stage.servers {
+        let what = What::Stop { server: Whom::Server(s), down };
+        out.push(Fault { at: at + u64::from(s) * gap, id: id | u32::from(s), upon: None, what });
+    }
+}
+
+fn moment(stage: &Stage<'_>, r: &mut Stream) -> Moment {
     let after = if r.chance(700) { r.below(6) } else { r.below(24) } as u8;
     let lane = if r.chance(700) { Lane::Log } else { Lane::Bulk };
     match r.below(8) {
@@ -312,6 +572,7 @@ fn moment(r: &mut Stream) -> Moment {
         2 => Moment::Outputs(after),
         3 => Moment::DiskOutputs(lane, after),
         4 | 5 => Moment::Sync(lane, r.below(256) as u8),
+        _ if stage.ensemble && r.chance(700) => Moment::News(news(r), after),
         _ => Moment::News(
             r.pick(&[
                 News::Became,
@@ -325,6 +586,28 @@ fn moment(r: &mut Stream) -> Moment {
             after,
         ),
     }
+}
+
+/// News of an ensemble.
+fn news(r: &mut Stream) -> News {
+    r.pick(&[
+        News::Became,
+        News::Committed,
+        News::Elected,
+        News::Established,
+        News::Activated,
+        News::RoleLost,
+        News::EpochAcked,
+        News::LeaderAcked,
+        News::Acked,
+        News::Proposed,
+        News::Logged,
+        News::QuorumAcked,
+        News::Truncated,
+        News::Installed,
+        News::Attached,
+        News::SnapshotBegun,
+    ])
 }
 
 fn action(r: &mut Stream) -> DiskAction {
@@ -352,17 +635,19 @@ mod tests {
         for seed in 0..2000 {
             let stage = Stage {
                 seed,
-                servers: 1,
+                servers: 5,
+                ensemble: true,
                 clients: 3,
                 links: 4,
                 until: 1 << 34,
                 tick: 1 << 28,
+                patience: 1 << 30,
                 busy: &[5, 7 << 30],
             };
             let list = faults(&stage);
             calm += u32::from(list.is_empty());
             assert!(list.is_sorted_by_key(|f| f.at));
-            seen.extend(list.iter().map(|f| f.id >> 8));
+            seen.extend(list.iter().map(|f| f.id >> 16));
         }
         assert_eq!(seen.len(), FAMILIES.len());
         assert!((50..500).contains(&calm), "{calm}");

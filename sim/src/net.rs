@@ -4,7 +4,7 @@
 use crate::random::Stream;
 use bytes::Bytes;
 use std::collections::VecDeque;
-use zebu_core::boundary::Conn;
+use zebu_core::boundary::{Conn, Port};
 
 /// How a link behaves when no fault is on, ns.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, serde::Serialize, serde::Deserialize)]
@@ -121,10 +121,14 @@ impl Pipe {
     }
 
     /// The connection breaks: a random part of what is under way still arrives, the last piece cut anywhere; then the end.
-    pub fn cut(&mut self, now: u64, link: &LinkProfile, random: &mut Stream) {
-        let keep = random.below(self.items.len() as u64 + 1) as usize;
+    /// What came before `arrived` lies at the receiver already, who has not read it yet: that stays.
+    pub fn cut(&mut self, now: u64, arrived: u64, link: &LinkProfile, random: &mut Stream) {
+        let there = self.items.partition_point(|(at, _)| *at <= arrived);
+        let keep = there + random.below((self.items.len() - there) as u64 + 1) as usize;
         self.items.truncate(keep);
-        if let Some((_, Item::Bytes(last))) = self.items.back_mut() {
+        if keep > there
+            && let Some((_, Item::Bytes(last))) = self.items.back_mut()
+        {
             let n = random.between(1, last.len() as u64) as usize;
             last.truncate(n);
         }
@@ -133,6 +137,11 @@ impl Pipe {
             let at = now + self.delay(link);
             self.put(at, Item::End);
         }
+        self.closed = true;
+    }
+
+    /// Nothing more may be put in; what is under way still arrives.
+    pub fn shut(&mut self) {
         self.closed = true;
     }
 
@@ -200,11 +209,13 @@ fn transfer(bytes: usize, link: &LinkProfile) -> u64 {
     (bytes as u64 * 1_000_000).checked_div(link.bandwidth).unwrap_or(0)
 }
 
-/// Where a connection stands.
+/// Where a connection stands at its far end: the server that was asked for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WireState {
     /// Asked for.
     Dialing,
+    /// The host has accepted it; the process does nothing at the moment and has not been told.
+    Queued,
     /// Both ends have it.
     Open,
     /// The server's host lost power with it: no one will ever answer, but by a reset once it is back.
@@ -213,7 +224,7 @@ pub enum WireState {
     Over,
 }
 
-/// Who is at the client's end.
+/// Who is at the near end of a connection: who asked for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Near {
     /// A client, with its own number for the connection.
@@ -228,28 +239,44 @@ pub enum Near {
         /// Which.
         raw: u16,
     },
+    /// A server, with its own number for the connection.
+    Server {
+        /// Which.
+        server: u8,
+        /// Its number.
+        conn: Conn,
+    },
+    /// A server whose host lost power with it: no one will answer, but by a reset once it is back.
+    Dark {
+        /// Which.
+        server: u8,
+    },
     /// No one any more.
     Nobody,
 }
 
-/// A connection between a client and a server.
+/// A connection to a server.
 #[derive(Debug)]
 pub struct Wire {
     /// Who asked for it.
     pub near: Near,
-    /// Which link its bytes go over: the index of who asked for it.
-    pub link: u16,
+    /// The host of whoever asked for it: see the world's flows.
+    pub host: u16,
     /// The server.
     pub server: u8,
+    /// Which of its listeners.
+    pub port: Port,
     /// Where it stands.
     pub state: WireState,
-    /// Client to server.
+    /// To the server.
     pub up: Pipe,
-    /// Server to client.
+    /// From the server.
     pub down: Pipe,
     /// Requests of the client that the server has been given.
     pub frames: Frames,
-    /// The client sent something after the server's host lost power.
+    /// Requests for the connection that got no answer.
+    pub unanswered: u8,
+    /// One end sent something after the other's host lost power.
     pub spoke_in_the_dark: bool,
 }
 
@@ -350,10 +377,23 @@ mod tests {
             for part in sent.chunks(20) {
                 pipe.send(0, Bytes::copy_from_slice(part), &profile());
             }
-            pipe.cut(100, &profile(), &mut r);
+            pipe.cut(100, 0, &profile(), &mut r);
             pipe.send(200, Bytes::from_static(b"late"), &profile());
             let (got, ended, _) = drain(&mut pipe);
             assert!(ended && sent.starts_with(&got));
+        }
+    }
+
+    #[test]
+    fn what_lies_at_the_receiver_survives_a_cut() {
+        for seed in 0..50 {
+            let mut r = Stream::new(seed, Purpose::Fault, 0, 0);
+            let mut pipe = Pipe::new(Stream::new(seed, Purpose::Wire, 0, 0));
+            pipe.send(0, Bytes::from_static(b"there"), &LinkProfile { splits: 0, ..profile() });
+            pipe.send(1 << 30, Bytes::from_static(b"not yet"), &profile());
+            pipe.cut(1 << 30, 1 << 30, &profile(), &mut r);
+            let (got, ended, _) = drain(&mut pipe);
+            assert!(ended && got.starts_with(b"there"));
         }
     }
 

@@ -113,6 +113,98 @@ hits! {
     RawAnswered = "raw_answers";
     /// A connection was closed by a server for a fault of its client.
     Kicked = "connections_kicked";
+    /// The run is of one standalone server.
+    Standalone = "standalone";
+    /// The run is of an ensemble of one voter.
+    VotersOne = "voters_1";
+    /// Of two or four.
+    VotersEven = "voters_2_4";
+    /// Of three.
+    VotersThree = "voters_3";
+    /// Of five.
+    VotersFive = "voters_5";
+    /// Of more than that.
+    VotersMore = "voters_more";
+    /// An observer is in the ensemble.
+    Observers = "observers";
+    /// Quorums are counted by groups and weights.
+    Hierarchical = "hierarchical";
+    /// A voter has weight 0.
+    Weightless = "weight_0";
+    /// A server's election named a leader.
+    Elected = "elections";
+    /// A leader's epoch was accepted.
+    Established = "epochs";
+    /// A leader began to serve.
+    LeaderServes = "leaders";
+    /// A learner began to serve and was sent nothing but what it lacked.
+    SyncDiff = "synced_diff";
+    /// A learner began to serve after its log was cut.
+    SyncTrunc = "synced_trunc";
+    /// A learner began to serve after a snapshot.
+    SyncSnap = "synced_snap";
+    /// An observer began to serve.
+    ObserverServes = "observers_serve";
+    /// A quorum of acks was counted.
+    QuorumAcked = "quorum_acks";
+    /// A leader found no quorum.
+    LostNoQuorum = "lost_no_quorum";
+    /// A leader lost its quorum.
+    LostQuorum = "lost_quorum";
+    /// A leader or learner met another epoch than it could go on in.
+    LostSuperseded = "lost_epoch";
+    /// A leader used up its epoch.
+    LostRollOver = "rollovers";
+    /// A leader handed over.
+    HandedOver = "hand_overs";
+    /// A learner lost its leader.
+    LostLeader = "lost_leader";
+    /// A learner could not cut off what it was told to.
+    LostTruncate = "lost_truncate";
+    /// A learner lost its leader over a packet.
+    LostOther = "lost_other";
+    /// A tree's digest was not the leader's.
+    DigestMismatch = "digest_mismatches";
+    /// A session went to another server.
+    Moved = "session_moves";
+    /// A server asked another for a connection.
+    ServerDials = "server_dials";
+    /// A server got one.
+    ServerLinks = "server_links";
+    /// A server closed a connection to another.
+    PeerClosed = "server_links_closed";
+    /// A fault began right after news that it waited for.
+    UponNews = "faults_upon_news";
+    /// A fault met whoever led.
+    AtLeader = "faults_at_leader";
+    /// Servers were split in two.
+    Split = "splits";
+    /// Bytes got through in one direction only.
+    OneWay = "one_way_cuts";
+    /// Two servers could not talk, others saw both.
+    Pair = "pair_cuts";
+    /// Some servers saw both halves.
+    Bridge = "bridges";
+    /// A server was cut off.
+    Isolated = "isolations";
+    /// A server was cut off in one direction.
+    HalfIsolated = "half_isolations";
+    /// Links between servers slowed down.
+    SlowPath = "slow_paths";
+    /// A connection between servers broke.
+    Severed = "severed";
+    /// Several servers died at once.
+    Blackout = "blackouts";
+    /// A voter's disk was replaced.
+    Wiped = "wiped_voters";
+    /// An observer's disk was replaced.
+    WipedObserver = "wiped_observers";
+    /// A disk had to wait until nothing would be lost with it.
+    WipePut = "wipes_put_off";
+    /// A superfluous file rotted.
+    Rot = "rotten_files";
+    /// Some servers stayed broken, and a quorum had to do without them.
+    Abandoned = "abandoned";
 }
 
 /// How often each [`Hit`] came.
@@ -161,6 +253,10 @@ pub struct Outcome {
     pub coverage: Coverage,
     /// What the rules judged.
     pub looks: Looks,
+    /// In an ensemble: how long after the healing the leader began to serve that all came to follow, ms.
+    pub leader_after: Option<u32>,
+    /// Leaders that began to serve since the healing.
+    pub elections_since: u32,
     /// Rules it broke.
     pub violations: Vec<Violation>,
     /// An assert of the core, a checker or the world itself broke: its words.

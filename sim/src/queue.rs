@@ -33,6 +33,11 @@ pub enum Due {
         /// Which connection.
         wire: u32,
     },
+    /// A server may be told of a connection that its host has accepted.
+    Accept {
+        /// Which connection.
+        wire: u32,
+    },
     /// The answer to it reaches the one who asked.
     Dialed {
         /// Which connection.
@@ -55,10 +60,12 @@ pub enum Due {
         /// In which lane.
         lane: Lane,
     },
-    /// A fault begins.
+    /// A fault begins, or begins to wait for its news.
     Fault {
         /// Index into the scenario's list.
         index: u16,
+        /// The server whose news it waited for.
+        teller: Option<u8>,
     },
     /// A server that was armed to die inside an operation does so.
     Die {
@@ -84,6 +91,31 @@ pub enum Due {
     },
     /// The phase of the run may change.
     Phase,
+}
+
+impl Due {
+    /// The server whose affair it is, if it is one's.
+    pub fn server(self) -> Option<u8> {
+        match self {
+            Due::ServerWake { server }
+            | Due::Disk { server, .. }
+            | Due::Die { server, .. }
+            | Due::Start { server }
+            | Due::Resume { who: Paused::Server(server) } => Some(server),
+            Due::ClientWake { .. }
+            | Due::Act { .. }
+            | Due::Reopen { .. }
+            | Due::Dial { .. }
+            | Due::Accept { .. }
+            | Due::Dialed { .. }
+            | Due::Up { .. }
+            | Due::Down { .. }
+            | Due::Fault { .. }
+            | Due::Resume { who: Paused::Client(_) }
+            | Due::Raw { .. }
+            | Due::Phase => None,
+        }
+    }
 }
 
 /// Whom a pause holds.

@@ -15,6 +15,8 @@ use zebu_core::proto::{
 pub struct RawPlan {
     /// Its number: names its random streams, also after others were cut away.
     pub name: u16,
+    /// Which server it is made to.
+    pub server: u8,
     /// When it is asked for, ns.
     pub at: u64,
     /// What it does then, each so long after the one before, ns.
@@ -37,8 +39,8 @@ const WORDS: [&[u8; 4]; 16] = [
     b"envi", b"dirs", b"hash", b"crst", b"srst",
 ];
 
-/// The raw connections of a seed.
-pub fn plans(seed: u64, until: u64) -> Vec<RawPlan> {
+/// The raw connections of a seed, to one of so many servers each.
+pub fn plans(seed: u64, until: u64, servers: u8) -> Vec<RawPlan> {
     let mut r = Stream::new(seed, Purpose::Swarm, 3, 0);
     if !r.chance(400) {
         return Vec::new();
@@ -47,7 +49,8 @@ pub fn plans(seed: u64, until: u64) -> Vec<RawPlan> {
     (0..count as u16)
         .map(|name| {
             let mut r = Stream::new(seed, Purpose::Raw, u64::from(name), 0);
-            RawPlan { name, at: r.below(until), moves: moves(&mut r) }
+            let (at, moves) = (r.below(until), moves(&mut r));
+            RawPlan { name, server: r.below(u64::from(servers)) as u8, at, moves }
         })
         .collect()
 }
@@ -170,10 +173,10 @@ mod tests {
 
     #[test]
     fn plans_are_named_by_the_seed() {
-        let all: Vec<_> = (0..300).map(|s| plans(s, 1 << 34)).collect();
+        let all: Vec<_> = (0..300).map(|s| plans(s, 1 << 34, 3)).collect();
         assert!(all.iter().any(Vec::is_empty) && all.iter().any(|p| p.len() > 3));
         for (seed, p) in all.iter().enumerate() {
-            assert_eq!(*p, plans(seed as u64, 1 << 34));
+            assert_eq!(*p, plans(seed as u64, 1 << 34, 3));
         }
     }
 }

@@ -6,17 +6,20 @@ use crate::nemesis::{self, Fault, Stage};
 use crate::net::LinkProfile;
 use crate::random::{Purpose, Stream};
 use crate::raw::{self, RawPlan};
+use crate::shape;
 use crate::workload::{self, ClientPlan, Mix};
 use serde::{Deserialize, Serialize};
 use zebu_core::auth;
 use zebu_core::config::{Config, FourLetterWords};
+use zebu_core::id::ServerId;
+use zebu_core::quorum::QuorumVerifier;
 
 /// Everything that decides a run.
 #[derive(Clone, PartialEq, Default, Debug, Serialize, Deserialize)]
 pub struct Scenario {
     /// Names the streams of random numbers.
     pub seed: u64,
-    /// Settings of the servers.
+    /// Settings of the servers. In an ensemble the first is server 1, the second server 2, and so on.
     pub config: Config,
     /// dataLogDir is a folder of its own.
     pub separate_log_dir: bool,
@@ -36,6 +39,17 @@ pub struct Scenario {
     pub faults: Vec<Fault>,
     /// No fault lasts beyond this true time, ns: the run heals.
     pub heal_at: u64,
+    /// Who is not healed then.
+    pub left: Left,
+}
+
+/// Servers of an ensemble that the healing passes by; the others are a quorum.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Left {
+    /// Which, as bits.
+    pub servers: u16,
+    /// They run, and nothing gets to them or from them; else they are dead.
+    pub alive: bool,
 }
 
 /// How a server's clocks are wrong.
@@ -57,45 +71,80 @@ pub const SUPER: &str = "super:boss";
 impl Scenario {
     /// The scenario that this seed names.
     pub fn from_seed(seed: u64) -> Scenario {
+        match shape::members(seed) {
+            None => Scenario::standalone(seed),
+            Some(members) => Scenario::ensemble(seed, members),
+        }
+    }
+
+    /// One server.
+    fn standalone(seed: u64) -> Scenario {
         let mut r = Stream::new(seed, Purpose::Shape, 0, 0);
         let config = config(&mut r);
         let until = r.log_uniform(4, 40) * 1_000_000_000;
         let clients = r.pick(&[1, 2, 2, 3, 3, 4, 5, 6]);
         let net = net(&mut r);
         let disk = disk(&mut r);
-        let clock = ClockPlan {
-            ppm: drift(&mut r),
-            skew_ms: r.below(20_000) as i64 - 10_000,
-            restarts: r.chance(512),
-        };
+        let clocks = vec![clock(&mut r)];
         let separate_log_dir = r.chance(300);
         let shadows = r.pick(&[0, 50, 1024]);
-        let mix = Mix::draw(seed, &config, until, clients);
-        let clients: Vec<ClientPlan> = (0..clients).map(|c| workload::plan(&mix, c)).collect();
-        let raws = raw::plans(seed, until);
-        let busy: Vec<u64> = clients.iter().flat_map(|c| c.ops.iter().map(|o| o.at)).collect();
-        let faults = nemesis::faults(&Stage {
-            seed,
-            servers: 1,
-            clients: clients.len() as u16,
-            links: (clients.len() + raws.len()) as u16,
+        let frame = Scenario { seed, config, separate_log_dir, clocks, net, disk, shadows, ..Scenario::default() };
+        let patience = frame.config.tick_ms * 1_000_000;
+        frame.filled(until, clients, patience)
+    }
+
+    /// The members of an ensemble.
+    fn ensemble(seed: u64, members: QuorumVerifier) -> Scenario {
+        let mut r = Stream::new(seed, Purpose::Shape, 0, 0);
+        let config = config(&mut r);
+        let mut r = Stream::new(seed, Purpose::Shape, 1, 0);
+        let servers = members.members().count();
+        let config = shape::settings(config, members, &mut r);
+        let e = config.ensemble.as_ref().expect("just made");
+        // What servers wait for each other bounds how slow links and disks may be at their best.
+        let patience = e.sync_limit * config.tick_ms * 1_000_000;
+        let until = (config.tick_ms * 1_000_000 * r.log_uniform(40, 250)).clamp(3_000_000_000, 30_000_000_000);
+        let clients = r.pick(&[1, 2, 2, 3, 3, 4, 5, 6]);
+        let net = shape::net(net(&mut r), patience);
+        let disk = shape::disk(disk(&mut r), patience);
+        let clocks = (0..servers).map(|_| clock(&mut r)).collect();
+        let separate_log_dir = r.chance(300);
+        let shadows = r.pick(&[0, 50, 1024]);
+        let left = shape::left(&config, &mut r);
+        let frame =
+            Scenario { seed, config, separate_log_dir, clocks, net, disk, shadows, left, ..Scenario::default() };
+        frame.filled(until, clients, patience)
+    }
+
+    /// With programs, raw connections and faults.
+    fn filled(mut self, until: u64, clients: u16, patience: u64) -> Scenario {
+        let servers = self.clocks.len() as u8;
+        let mix = Mix::draw(self.seed, &self.config, until, clients);
+        self.clients = (0..clients).map(|c| workload::plan(&mix, c, servers, self.left.servers)).collect();
+        self.raws = raw::plans(self.seed, until, servers);
+        let busy: Vec<u64> = self.clients.iter().flat_map(|c| c.ops.iter().map(|o| o.at)).collect();
+        self.faults = nemesis::faults(&Stage {
+            seed: self.seed,
+            servers,
+            ensemble: self.config.ensemble.is_some(),
+            clients,
+            links: clients + self.raws.len() as u16,
             until,
-            tick: config.tick_ms * 1_000_000,
+            tick: self.config.tick_ms * 1_000_000,
+            patience,
             busy: &busy,
         });
-        Scenario {
-            seed,
-            config,
-            separate_log_dir,
-            clocks: vec![clock],
-            net,
-            disk,
-            shadows,
-            clients,
-            raws,
-            faults,
-            heal_at: until,
+        self.heal_at = until;
+        self
+    }
+
+    /// The settings of a server.
+    pub fn config_of(&self, server: u8) -> Config {
+        let mut config = self.config.clone();
+        if config.ensemble.is_some() {
+            config.server_id = ServerId(i64::from(server) + 1);
         }
+        config
     }
 
     /// Operations in all programs.
@@ -162,6 +211,10 @@ fn disk(r: &mut Stream) -> Latency {
         slow: r.pick(&[0, 0, 10, 100]),
         merge: r.chance(512),
     }
+}
+
+fn clock(r: &mut Stream) -> ClockPlan {
+    ClockPlan { ppm: drift(r), skew_ms: r.below(20_000) as i64 - 10_000, restarts: r.chance(512) }
 }
 
 fn drift(r: &mut Stream) -> i32 {

@@ -4,9 +4,10 @@
 
 use crate::nemesis::{Moment, What};
 use crate::outcome::Failure;
-use crate::scenario::Scenario;
+use crate::scenario::{Left, Scenario};
 use crate::sweep::run_caught;
 use crate::world::World;
+use zebu_core::config::{ElectionTimes, EnsembleConfig};
 
 /// What shrinking came to.
 #[derive(Clone, Debug)]
@@ -120,7 +121,10 @@ impl Shrinker {
         self.with(|p| p.config.purge_interval_h = 0);
         self.with(|p| p.config.max_client_cnxns = 0);
         self.with(|p| p.clients.iter_mut().for_each(|c| c.auth.clear()));
+        self.with(|p| p.left = Left::default());
+        self.simplify_ensemble();
         for f in 0..self.best.faults.len() {
+            self.with(|p| p.faults[f].upon = None);
             self.with(|p| {
                 if let What::Crash { moment, .. } = &mut p.faults[f].what {
                     *moment = Moment::Now;
@@ -134,6 +138,22 @@ impl Shrinker {
         }
         self.end_early();
         self.begin_early();
+    }
+
+    fn simplify_ensemble(&mut self) {
+        let mut with = |change: fn(&mut EnsembleConfig)| {
+            self.with(|p| {
+                if let Some(e) = &mut p.config.ensemble {
+                    change(e);
+                }
+            })
+        };
+        with(|e| e.election = ElectionTimes::default());
+        with(|e| e.commit_log_bytes = 16 << 20);
+        with(|e| e.commit_log_count = 10_000);
+        with(|e| e.last_counter = u32::MAX - 1);
+        let all = (0..self.best.clocks.len() as u8).collect::<Vec<_>>();
+        self.with(|p| p.clients.iter_mut().for_each(|c| c.servers.clone_from(&all)));
     }
 
     /// What happens first happens soon.
@@ -181,7 +201,14 @@ fn remove_client(plan: &mut Scenario, at: u16) {
         | What::DiskLies { .. }
         | What::ReadError { .. }
         | What::WallJump { .. }
-        | What::Freeze { .. } => true,
+        | What::Freeze { .. }
+        | What::Partition { .. }
+        | What::Isolate { .. }
+        | What::SlowPath { .. }
+        | What::Sever { .. }
+        | What::Blackout { .. }
+        | What::Wipe { .. }
+        | What::Rot { .. } => true,
     });
 }
 

@@ -60,6 +60,10 @@ pub struct Sweep {
     pub coverage: Coverage,
     /// What the rules judged.
     pub looks: Looks,
+    /// Of every ensemble: how long after the healing its leader served, ms, and the seed. Sorted.
+    pub leaders: Vec<(u32, u64)>,
+    /// Of every ensemble: leaders that began to serve after the healing, and the seed. Sorted.
+    pub elections: Vec<(u32, u64)>,
 }
 
 /// Seeds handed to a thread at once.
@@ -78,6 +82,8 @@ struct Part {
     operations: u64,
     coverage: Coverage,
     looks: Looks,
+    leaders: Vec<(u32, u64)>,
+    elections: Vec<(u32, u64)>,
 }
 
 /// Runs these seeds; with `first`, up to the first failure and a little further. `progress` is called now and then with the
@@ -126,6 +132,10 @@ impl Part {
             self.time += outcome.time;
             self.coverage.add(&outcome.coverage);
             self.looks.add(&outcome.looks);
+            if let Some(after) = outcome.leader_after {
+                self.leaders.push((after, seed));
+                self.elections.push((outcome.elections_since, seed));
+            }
             if let Some(failure) = outcome.failure() {
                 self.failed.push((seed, failure));
             }
@@ -157,6 +167,8 @@ impl Sweep {
             operations: 0,
             coverage: Coverage::default(),
             looks: Looks::default(),
+            leaders: Vec::new(),
+            elections: Vec::new(),
         };
         let mut chunks = Vec::new();
         for part in parts {
@@ -168,9 +180,13 @@ impl Sweep {
             sweep.operations += part.operations;
             sweep.coverage.add(&part.coverage);
             sweep.looks.add(&part.looks);
+            sweep.leaders.extend(part.leaders);
+            sweep.elections.extend(part.elections);
             chunks.extend(part.chunks);
         }
         sweep.failed.sort_by_key(|(seed, _)| *seed);
+        sweep.leaders.sort_unstable();
+        sweep.elections.sort_unstable();
         chunks.sort_unstable();
         let mut digest = Digest::default();
         chunks.iter().for_each(|(_, hash)| digest.word(*hash));

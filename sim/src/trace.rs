@@ -1,31 +1,55 @@
 //! A run in words, for people: one line an event. Nothing here is on the way of a run that no one looks at.
 
 use crate::history::{Entry, History, ShadowOutcome};
-use std::fmt::Write as _;
+use crate::queue::Due;
+use std::fmt::{self, Write as _};
+use std::io::{self, Write as _};
 use zebu_core::boundary::{Event, Output};
+use zebu_core::id::ServerId;
 use zebu_core::proto::LoggedTxn;
+
+/// Writes a line on standard output. Whoever reads it may leave early: then that was all that was wanted.
+pub fn say(line: fmt::Arguments<'_>) {
+    match writeln!(io::stdout().lock(), "{line}") {
+        Ok(()) => {}
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(e) => panic!("cannot write to standard output: {e}"),
+    }
+}
+
+/// Prints what is due; servers by their ids.
+pub fn print_due(at: u64, due: Due, id: impl Fn(u8) -> ServerId) {
+    let mut text = format!("{due:?}");
+    if let Some(server) = due.server() {
+        let _ = write!(text, " (server {})", id(server));
+    }
+    say(format_args!("{} {text}", clock(at)));
+}
 
 /// Prints what the history got since it had `told` entries.
 pub fn print_news(history: &History, told: usize) {
     for (_, entry) in &history.entries[told..] {
-        println!("             | {}", entry_text(history, entry));
+        say(format_args!("             | {}", entry_text(history, entry)));
     }
 }
 
 /// Prints an output of a server, but for what the history tells anyway.
-pub fn print_output(output: &Output) {
+pub fn print_output(server: ServerId, output: &Output) {
     match output {
         Output::Event(_) => {}
         Output::Send { conn, bytes } => {
-            println!("             > send {} bytes to {}", bytes.len(), conn.0);
+            say(format_args!("           {server} > send {} bytes to {}", bytes.len(), conn.0));
+        }
+        Output::Dial { conn, to, port } => {
+            say(format_args!("           {server} > dial {} to {to}, {port:?}", conn.0));
         }
         Output::Disk { lane, op } => {
             let mut text = format!("{op:?}");
             truncate(&mut text, 160);
-            println!("             > {lane:?} {text}");
+            say(format_args!("           {server} > {lane:?} {text}"));
         }
-        Output::Dial { .. } | Output::Pause { .. } | Output::Close { .. } | Output::Stop(_) => {
-            println!("             > {output:?}")
+        Output::Pause { .. } | Output::Close { .. } | Output::Stop(_) => {
+            say(format_args!("           {server} > {output:?}"));
         }
     }
 }
@@ -74,8 +98,21 @@ pub fn entry_text(h: &History, entry: &Entry) -> String {
                 Err(bad) => write!(out, "{bad}"),
             };
         }
+        Entry::Server { server, event: Event::Logged { zxid, .. }, .. } => {
+            let _ = write!(out, "server {server} logs {zxid}");
+        }
+        Entry::Server { server, event: Event::Proposed { zxid, .. }, .. } => {
+            let _ = write!(out, "server {server} proposes {zxid}");
+        }
         Entry::Server { server, event, .. } => {
             let _ = write!(out, "server {server} {event:?}");
+        }
+        Entry::Whole { servers } => {
+            let _ = write!(out, "whole: {:?}", h.sets[servers.0 as usize]);
+        }
+        Entry::Replica { server, replica } => {
+            let r = &h.replicas[replica.0 as usize];
+            let _ = write!(out, "server {server} ends at {}, serving {}, digest {:x}", r.last, r.serving, r.digest);
         }
         Entry::Refused { server, why } => {
             let _ = write!(out, "server {server} refused to start: {}", h.texts[why.0 as usize]);
@@ -90,7 +127,7 @@ pub fn entry_text(h: &History, entry: &Entry) -> String {
         | Entry::Taken { .. }
         | Entry::Image { .. }
         | Entry::DiskLied { .. }
-        | Entry::Whole { .. }
+        | Entry::Wiped { .. }
         | Entry::Crash { .. }
         | Entry::Restart { .. }
         | Entry::Recovered { .. }

@@ -18,6 +18,8 @@ pub struct ClientPlan {
     pub timeout_ms: i32,
     /// Pauses of its client machine: after a round of all servers, and at most before a reconnect, ns.
     pub patience: u64,
+    /// The servers that it knows.
+    pub servers: Vec<u8>,
     /// Credentials of each handle.
     pub auth: Vec<(String, Bytes)>,
     /// How long after the end of a handle it makes the next, ns.
@@ -174,8 +176,8 @@ fn paths(r: &mut Stream) -> Vec<String> {
     all
 }
 
-/// The program of one client.
-pub fn plan(mix: &Mix, name: u16) -> ClientPlan {
+/// The program of one client that knows some of so many servers; one at least that is not `left` broken in the end.
+pub fn plan(mix: &Mix, name: u16, servers: u8, left: u16) -> ClientPlan {
     let mut r = Stream::new(mix.seed, Purpose::Program, u64::from(name), 0);
     let timeout_ms = r.log_uniform(mix.tick_ms, 24 * mix.tick_ms) as i32;
     let auth = if r.chance(400) { vec![credentials(&mut r)] } else { Vec::new() };
@@ -183,7 +185,18 @@ pub fn plan(mix: &Mix, name: u16) -> ClientPlan {
     let patience = r.log_uniform(20_000_000, 1_000_000_000);
     let mut writer = Writer { mix, r, client: name, serial: 0 };
     let ops = writer.program();
-    ClientPlan { name, timeout_ms, patience, auth, reopen_after, ops }
+    let servers = known(servers, left, &mut writer.r);
+    ClientPlan { name, timeout_ms, patience, servers, auth, reopen_after, ops }
+}
+
+/// Often all servers, else some.
+fn known(servers: u8, left: u16, r: &mut Stream) -> Vec<u8> {
+    let all = (1u16 << servers) - 1;
+    let mut some = if r.chance(700) { all } else { r.between(1, u64::from(all)) as u16 };
+    if some & !left == 0 {
+        some = all;
+    }
+    (0..servers).filter(|s| some >> s & 1 == 1).collect()
 }
 
 fn credentials(r: &mut Stream) -> (String, Bytes) {

@@ -58,6 +58,8 @@ impl Peers {
             | Entry::Crash { .. }
             | Entry::Refused { .. }
             | Entry::Clock { .. }
+            | Entry::Wiped { .. }
+            | Entry::Replica { .. }
             | Entry::Whole { .. }
             | Entry::Phase(_) => {}
         }

@@ -95,6 +95,8 @@ impl Live {
             | Entry::DiskLied { .. }
             | Entry::Recovered { .. }
             | Entry::Shadow { .. }
+            | Entry::Wiped { .. }
+            | Entry::Replica { .. }
             | Entry::Clock { .. } => {}
         }
     }

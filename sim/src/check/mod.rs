@@ -395,7 +395,10 @@ impl Checker {
                 Some(_) => self.servers.peers.disk(cx, &self.model, entry, &mut self.found),
             },
             Entry::Phase(Phase::Healed) => self.servers.peers.heal(at),
-            Entry::Whole { .. } | Entry::Phase(Phase::Probe | Phase::End) => {}
+            Entry::Wiped { .. }
+            | Entry::Replica { .. }
+            | Entry::Whole { .. }
+            | Entry::Phase(Phase::Probe | Phase::End) => {}
         }
     }
 

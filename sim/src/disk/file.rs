@@ -1,6 +1,7 @@
 //! One file: what the page cache shows, and what is left of it when the power goes.
 
 use crate::random::Stream;
+use std::borrow::Cow;
 
 /// A file's content, cached and durable.
 #[derive(Clone, Default, Debug)]
@@ -118,12 +119,20 @@ impl File {
     }
 
     /// What survives if nothing that was not synced does.
-    pub fn durable(&self) -> Vec<u8> {
-        let mut bytes = self.data[..self.shared()].to_vec();
-        if let Some(undo) = &self.undo {
-            bytes.extend_from_slice(&undo.bytes);
+    pub fn durable(&self) -> Cow<'_, [u8]> {
+        let shared = &self.data[..self.shared()];
+        match &self.undo {
+            Some(undo) => Cow::Owned([shared, &undo.bytes].concat()),
+            None => Cow::Borrowed(shared),
         }
-        bytes
+    }
+
+    /// One bit flips. False: there is none.
+    pub fn rot(&mut self, random: &mut Stream) -> bool {
+        let at = random.below(self.data.len() as u64) as usize;
+        let Some(byte) = self.data.get_mut(at) else { return false };
+        *byte ^= 1 << random.below(8);
+        true
     }
 
     /// The last zxid of the complete log entries that are durable; 0: none.
@@ -227,12 +236,12 @@ mod tests {
         f.truncate(8);
         f.truncate(4);
         f.append(b"ab");
-        assert_eq!((f.data.as_slice(), f.durable().as_slice()), (&b"0123ab"[..], &b"0123456789"[..]));
+        assert_eq!((f.data.as_slice(), &*f.durable()), (&b"0123ab"[..], &b"0123456789"[..]));
         let mut undone = f.clone();
         undone.power_cut(Tear::None, true, &mut stream(1));
         assert_eq!(undone.data, b"0123456789");
         f.sync();
-        assert_eq!(f.durable(), b"0123ab");
+        assert_eq!(&*f.durable(), b"0123ab");
     }
 
     #[test]

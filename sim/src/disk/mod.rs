@@ -8,10 +8,13 @@ mod lane;
 pub use file::{File, Tear};
 pub use lane::{Lanes, Latency, RunEnd};
 
+use crate::history::Image;
 use crate::random::Stream;
 use bytes::Bytes;
 use zebu_core::boundary::{Dir, FileName};
 use zebu_core::disk::{FileError, Files};
+use zebu_core::id::{Epoch, Zxid};
+use zebu_core::record::Digest;
 
 /// A change of a folder that was not synced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,6 +48,8 @@ pub struct Disk {
     separate: bool,
     /// A sync lied.
     pub lied: bool,
+    /// What a sync lied about is lost to power cuts only that the owner allows.
+    pub guarded: bool,
 }
 
 /// What a power cut did.
@@ -141,7 +146,10 @@ impl Disk {
     /// A sync failed: the system takes what it could not write for clean and forgets it. Who reads the file anew, bypassing
     /// what is cached of it, sees what is on the disk; no later sync brings the rest back.
     pub fn lose_dirty(&mut self, name: FileName, random: &mut Stream) {
-        let tear = random.pick(&[Tear::None, Tear::Prefix, Tear::Pages(4096), Tear::All]);
+        let mut tear = random.pick(&[Tear::None, Tear::Prefix, Tear::Pages(4096), Tear::All]);
+        if self.guarded && self.lied {
+            tear = Tear::All;
+        }
         if let Some(file) = self.file_mut(name) {
             file.power_cut(tear, true, random);
         }
@@ -205,8 +213,47 @@ impl Disk {
             .unwrap_or(0)
     }
 
+    /// What a power cut would leave now if it took every byte that was not synced.
+    pub fn durable_image(&self) -> Image {
+        let epoch = |name: FileName| {
+            let file = Disk::find(&self.durable, name)?;
+            let durable = self.files[self.durable[file].1 as usize].durable();
+            // A file that holds no number has not been vouched for.
+            std::str::from_utf8(&durable).ok()?.trim().parse().ok().map(Epoch)
+        };
+        Image {
+            last: Zxid(self.durable_zxid()),
+            accepted: epoch(FileName::AcceptedEpoch).unwrap_or_default(),
+            current: epoch(FileName::CurrentEpoch).unwrap_or_default(),
+        }
+    }
+
     /// Bodies of the log entries in `(above, upto]` that the page cache shows, in order.
     pub fn log_bodies(&self, above: i64, upto: i64) -> Vec<Bytes> {
+        let mut out = Vec::new();
+        for (_, file) in self.logs() {
+            let entries = file::entries(&self.files[file as usize].data, file::HEADER);
+            let wanted = entries.filter(|(_, zxid, _)| *zxid > above && *zxid <= upto);
+            out.extend(wanted.map(|(_, _, body)| Bytes::copy_from_slice(body)));
+        }
+        out
+    }
+
+    /// Every log entry that the page cache shows, in order: its zxid and a hash of its bytes.
+    pub fn log_hashes(&self) -> Vec<(Zxid, u64)> {
+        let mut out = Vec::new();
+        for (_, file) in self.logs() {
+            out.extend(file::entries(&self.files[file as usize].data, file::HEADER).map(|(_, zxid, body)| {
+                let mut hash = Digest::default();
+                hash.bytes(body);
+                (Zxid(zxid), hash.value())
+            }));
+        }
+        out
+    }
+
+    /// Log files by the zxid in their names.
+    fn logs(&self) -> Vec<(i64, u32)> {
         let mut logs: Vec<(i64, u32)> = self
             .names
             .iter()
@@ -224,13 +271,48 @@ impl Disk {
             })
             .collect();
         logs.sort_unstable();
-        let mut out = Vec::new();
-        for (_, file) in logs {
-            let entries = file::entries(&self.files[file as usize].data, file::HEADER);
-            let wanted = entries.filter(|(_, zxid, _)| *zxid > above && *zxid <= upto);
-            out.extend(wanted.map(|(_, _, body)| Bytes::copy_from_slice(body)));
+        logs
+    }
+
+    /// Everything is gone: a new disk.
+    pub fn wipe(&mut self) {
+        self.spare.append(&mut self.files);
+        self.names.clear();
+        self.durable.clear();
+        self.pending.clear();
+    }
+
+    /// Everything that was written is durable after all.
+    pub fn settle_all(&mut self) {
+        self.files.iter_mut().for_each(File::sync);
+        self.settle(self.names.clone());
+    }
+
+    /// A bit of a file that newer ones have made superfluous flips: of a snapshot that is not the newest, or of a log that ends
+    /// before the newest begins. False: there is none.
+    pub fn rot(&mut self, random: &mut Stream) -> bool {
+        let whole = |file: &File| file.is_synced();
+        let snapshots = self.durable.iter().filter_map(|(name, f)| match name {
+            FileName::Snapshot(z) if whole(&self.files[*f as usize]) => Some(*z),
+            _ => None,
+        });
+        let Some(kept) = snapshots.max() else { return false };
+        let logs = self.logs();
+        let dead_log = |z: Zxid| logs.iter().any(|(first, _)| *first > z.0 && *first <= kept.0);
+        let cold: Vec<u32> = self
+            .durable
+            .iter()
+            .filter(|(name, _)| match name {
+                FileName::Snapshot(z) => *z < kept,
+                FileName::Log(z) => dead_log(*z),
+                _ => false,
+            })
+            .map(|(_, file)| *file)
+            .collect();
+        if cold.is_empty() {
+            return false;
         }
-        out
+        self.files[random.pick(&cold) as usize].rot(random)
     }
 
     /// What recovery reads; with `broken`, reading fails.
@@ -334,7 +416,6 @@ fn apply(names: &mut Vec<(FileName, u32)>, op: DirOp) -> bool {
 mod tests {
     use super::*;
     use crate::random::Purpose;
-    use zebu_core::id::Zxid;
 
     fn name(z: i64) -> FileName {
         FileName::Snapshot(Zxid(z))

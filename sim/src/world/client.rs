@@ -1,6 +1,7 @@
 //! Clients of the world: programs around the product's own client machine.
 
 use super::World;
+use super::links::{CLIENT_PORT, accepted};
 use crate::history::{Call, Entry, HandleState, Setup, Who};
 use crate::net::Near;
 use crate::outcome::Hit;
@@ -8,7 +9,7 @@ use crate::queue::Due;
 use crate::random::{Purpose, Stream};
 use crate::workload::Act;
 use std::net::IpAddr;
-use zebu_core::boundary::Conn;
+use zebu_core::boundary::{Conn, Port};
 use zebu_core::client::{CallId, Client, ClientConfig, ClientInput, ClientOutput, ClientState, ServerAddr};
 use zebu_core::id::Zxid;
 use zebu_core::proto::{ErrorCode, EventKind, OpResult, Request, Response, WatcherEvent};
@@ -23,6 +24,8 @@ pub(super) struct Actor {
     handles: u64,
     /// Connections so far.
     dials: u64,
+    /// Those that may not be over yet.
+    wires: Vec<u32>,
     /// The next operation of the program.
     pub(super) next_op: usize,
     /// When the earliest scheduled wake-up comes.
@@ -48,6 +51,7 @@ impl Default for Actor {
             handle: None,
             handles: 0,
             dials: 0,
+            wires: Vec::new(),
             next_op: 0,
             wake_due: u64::MAX,
             frozen_until: 0,
@@ -70,8 +74,8 @@ impl World {
             return;
         }
         let plan = &self.plan.clients[client as usize];
-        let servers =
-            (0..self.nodes.len()).map(|s| ServerAddr { host: format!("s{s}"), port: 2181 }).collect();
+        let known = |s: &u8| ServerAddr { host: format!("s{}", self.nodes[*s as usize].id), port: CLIENT_PORT };
+        let servers = plan.servers.iter().map(known).collect();
         let config = ClientConfig {
             servers,
             chroot: None,
@@ -133,9 +137,9 @@ impl World {
         self.queue.push(self.now + down, Due::Reopen { client });
         let Some(handle) = actor.handle.take() else { return };
         self.history.push(Time(self.now), Entry::Gone { who: handle.who });
-        for i in 0..self.wires.len() {
-            if matches!(self.wires[i].near, Near::Client { client: c, .. } if c == client) {
-                self.leave(i as u32, silent);
+        for wire in std::mem::take(&mut self.actors[client as usize].wires) {
+            if matches!(self.wires[wire as usize].near, Near::Client { .. }) {
+                self.leave(wire, silent);
             }
         }
     }
@@ -215,7 +219,7 @@ impl World {
             | EventKind::PersistentWatchRemoved => return,
         }
         self.coverage.hit(Hit::Watch);
-        let conn = server_conn(wire.expect("an event came over a wire"));
+        let conn = accepted(wire.expect("an event came over a wire"));
         self.history.notify(Time(self.now), who, conn, zxid, event.kind, event.path);
     }
 
@@ -233,7 +237,7 @@ impl World {
         let Some(handle) = &mut self.actors[client as usize].handle else { return };
         handle.open.retain(|c| *c != call);
         let who = handle.who;
-        let conn = wire.filter(|_| zxid != Zxid::NONE).map(server_conn);
+        let conn = wire.filter(|_| zxid != Zxid::NONE).map(accepted);
         self.coverage.hit(match &result {
             Ok(_) => Hit::Ok,
             Err(_) if conn.is_none() => Hit::Lost,
@@ -245,8 +249,8 @@ impl World {
         {
             self.coverage.hit(Hit::MultiFailed);
         }
-        if let Some(w) = wire {
-            self.show_image(self.wires[w as usize].server);
+        if wire.is_some() {
+            self.show_images();
         }
         self.history.ret(Time(self.now), who, call, conn, zxid, result);
     }
@@ -258,7 +262,7 @@ impl World {
             ClientState::Connecting => return,
             ClientState::Connected { session, timeout_ms, reattached } => {
                 self.coverage.hit(if reattached { Hit::Reconnect } else { Hit::Session });
-                let conn = server_conn(wire.expect("a handshake came over a wire"));
+                let conn = accepted(wire.expect("a handshake came over a wire"));
                 HandleState::Connected { conn, session, timeout_ms, reattached }
             }
             ClientState::ConnectedReadOnly { .. } => unreachable!("no server of the world is read-only"),
@@ -299,27 +303,19 @@ impl World {
         let actor = &mut self.actors[client as usize];
         let nth = actor.dials;
         actor.dials += 1;
-        let name = u64::from(self.plan.clients[client as usize].name);
-        self.new_wire(Near::Client { client, conn }, client, server as u8, (name, nth));
+        let server = self.plan.clients[client as usize].servers[server];
+        let host = self.host_of_link(client);
+        let wire = self.new_wire(Near::Client { client, conn }, host, (server, Port::Client), nth);
+        let wires = &self.wires;
+        let actor = &mut self.actors[client as usize];
+        actor.wires.retain(|w| matches!(wires[*w as usize].near, Near::Client { .. }));
+        actor.wires.push(wire);
     }
 
     /// The wire behind a client's own number, unless it is over.
     fn wire_of(&self, client: u16, conn: Conn) -> Option<u32> {
         let near = Near::Client { client, conn };
-        self.wires.iter().rposition(|w| w.near == near).map(|i| i as u32)
-    }
-
-    /// The client's end of a wire is told of its end.
-    pub(super) fn tell_closed(&mut self, wire: u32) {
-        let w = &mut self.wires[wire as usize];
-        match std::mem::replace(&mut w.near, Near::Nobody) {
-            Near::Client { client, conn } => {
-                w.up.drop_all();
-                self.step_client(client, ClientInput::Closed { conn }, None);
-                self.bury_handle(client);
-            }
-            Near::Raw { .. } | Near::Nobody => {}
-        }
+        self.actors[client as usize].wires.iter().rev().copied().find(|w| self.wires[*w as usize].near == near)
     }
 
     /// Every call of this client has returned and it is in touch with a server, or has nothing left to do.
@@ -328,9 +324,4 @@ impl World {
         let done = actor.next_op >= self.plan.clients.get(client as usize).map_or(0, |p| p.ops.len());
         done && actor.handle.as_ref().is_none_or(|h| h.open.is_empty() && h.machine.state().is_connected())
     }
-}
-
-/// The number that servers know a wire by.
-pub(super) fn server_conn(wire: u32) -> Conn {
-    Conn(u64::from(wire) + 1)
 }

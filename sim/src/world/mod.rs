@@ -4,7 +4,9 @@
 mod client;
 mod faults;
 mod links;
+mod news;
 mod phases;
+mod promises;
 mod raws;
 mod server;
 
@@ -22,12 +24,13 @@ use crate::scenario::Scenario;
 use crate::trace;
 use client::Actor;
 use faults::DiskTrouble;
-use links::Link;
+use links::Flow;
 use phases::Stage;
 use raws::RawActor;
 use server::Node;
 use zebu_core::boundary::Output;
 use zebu_core::client::ClientOutput;
+use zebu_core::id::SessionId;
 use zebu_core::record::Digest;
 use zebu_core::time::{Span, Time};
 
@@ -46,12 +49,25 @@ pub struct World {
     troubles: Vec<DiskTrouble>,
     actors: Vec<Actor>,
     raws: Vec<RawActor>,
-    links: Vec<Link>,
+    /// So many hosts there are: servers, clients, raw connections.
+    hosts: usize,
+    /// By host that sends, then by host that receives.
+    flows: Vec<Flow>,
     wires: Vec<Wire>,
+    /// Faults that wait for their news.
+    awaiting: Vec<u16>,
     /// The highest zxid that anyone may have been told of.
     committed: i64,
-    /// How long a server that was told to stop stays down.
-    stop_down: u64,
+    /// When the run was healed.
+    healed_at: Option<u64>,
+    /// Leaders that began to serve since.
+    elections_since: u32,
+    /// How long after that the leader began to serve that everyone came to follow, ms.
+    leader_after: Option<u32>,
+    /// The run is healed, and the ensemble's own links and disks are at their best.
+    is_calm: bool,
+    /// Servers that sessions were attached to last.
+    homes: Vec<(SessionId, u8)>,
     /// Tell of every event on standard output.
     loud: bool,
     server_out: Vec<Output>,
@@ -85,7 +101,7 @@ impl World {
             self.hash.word(at);
             let told = self.history.entries.len();
             if self.loud {
-                println!("{} {due:?}", trace::clock(at));
+                trace::print_due(at, due, |s| self.server_id(s as usize));
             }
             self.happen(due);
             if self.loud {
@@ -105,24 +121,33 @@ impl World {
         self.history.clear();
         self.coverage = Coverage::default();
         self.committed = 0;
+        self.is_calm = false;
+        self.healed_at = None;
+        self.elections_since = 0;
+        self.leader_after = None;
+        self.awaiting.clear();
+        self.homes.clear();
         self.wires.clear();
         self.nodes.truncate(plan.clocks.len());
         for (s, clock) in plan.clocks.iter().enumerate() {
             let clock = Clock::new(0, Time(0), clock.ppm, clock.skew_ms);
             let mut disk = self.nodes.get_mut(s).map(|n| std::mem::take(&mut n.disk)).unwrap_or_default();
             disk.reset(plan.separate_log_dir);
-            let node = Node::new(lanes(&plan, s, 0), clock, disk);
+            disk.guarded = plan.config.ensemble.is_some();
+            let node = Node::new(plan.config_of(s as u8), lanes(&plan, s, 0), clock, disk);
             match self.nodes.get_mut(s) {
                 Some(slot) => *slot = node,
                 None => self.nodes.push(node),
             }
         }
+        self.hosts = plan.clocks.len() + plan.clients.len() + plan.raws.len();
+        refill(&mut self.flows, self.hosts * self.hosts);
         refill(&mut self.troubles, plan.clocks.len());
         refill(&mut self.actors, plan.clients.len());
         refill(&mut self.raws, plan.raws.len());
-        refill(&mut self.links, plan.clients.len() + plan.raws.len());
         self.schedule(&plan);
         self.plan = plan;
+        self.note_shape();
     }
 
     fn schedule(&mut self, plan: &Scenario) {
@@ -141,7 +166,7 @@ impl World {
         }
         for (index, fault) in plan.faults.iter().enumerate() {
             if fault.at < plan.heal_at {
-                self.queue.push(fault.at, Due::Fault { index: index as u16 });
+                self.queue.push(fault.at, Due::Fault { index: index as u16, teller: None });
             }
         }
         self.queue.push(plan.heal_at, Due::Phase);
@@ -166,11 +191,12 @@ impl World {
                 self.bury_handle(client);
             }
             Due::Dial { wire } => self.dial_arrives(wire),
+            Due::Accept { wire } => self.accept(wire),
             Due::Dialed { wire } => self.dialed(wire),
             Due::Up { wire } => self.arrive_up(wire),
             Due::Down { wire } => self.arrive_down(wire),
             Due::Disk { server, lane } => self.disk_done(server as usize, lane),
-            Due::Fault { index } => self.fault(index),
+            Due::Fault { index, teller } => self.fault(index, teller),
             Due::Die { server, fault } => self.die_armed(server as usize, fault),
             Due::Start { server } => self.start_server(server as usize),
             Due::Resume { who: Paused::Server(server) } => self.wake_server(server as usize),
@@ -189,6 +215,7 @@ impl World {
             }
             // The network decides for itself; crashes and starts spare no one.
             Due::Dial { .. }
+            | Due::Accept { .. }
             | Due::Dialed { .. }
             | Due::Up { .. }
             | Due::Down { .. }
@@ -221,6 +248,8 @@ impl World {
             time: self.now,
             coverage: self.coverage.clone(),
             looks,
+            leader_after: self.leader_after,
+            elections_since: self.elections_since,
             violations,
             panic: None,
         }

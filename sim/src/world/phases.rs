@@ -2,6 +2,7 @@
 //! was touched.
 
 use super::World;
+use super::server::Node;
 use crate::history::{Entry, Phase};
 use crate::queue::Due;
 use crate::workload::Act;
@@ -37,7 +38,11 @@ impl World {
         let session = config.max_session_timeout_ms as u64 * 1_000_000;
         let hop = self.plan.net.delay + self.plan.net.jitter;
         let disk = 32 * self.plan.disk.sync_max;
-        4 * session + 20_000_000_000 + 200 * hop + 20 * disk
+        let alone = 4 * session + 20_000_000_000 + 200 * hop + 20 * disk;
+        let Some(e) = &config.ensemble else { return alone };
+        let (init, sync) = (e.init_limit * config.tick_ms, e.sync_limit * config.tick_ms);
+        let votes = e.election.max_notification_ms + 4 * e.election.dial_timeout_ms;
+        alone + (4 * init + 4 * sync + votes) * 1_000_000
     }
 
     /// The phase of the run may change.
@@ -49,10 +54,12 @@ impl World {
             Stage::Faults if self.now >= self.plan.heal_at => {
                 self.history.push(Time(self.now), Entry::Phase(Phase::Healed));
                 self.heal();
+                self.show_healed();
                 self.stage = Stage::Settling(self.now + self.patience());
                 self.look_again();
             }
             Stage::Settling(until) if self.is_quiet() || self.now >= until => {
+                self.note_leader();
                 self.history.push(Time(self.now), Entry::Phase(Phase::Probe));
                 self.stage = Stage::Probing(self.now + self.patience());
                 self.probe();
@@ -69,6 +76,9 @@ impl World {
                 self.history.push(Time(self.now), Entry::Phase(Phase::End));
                 for s in 0..self.nodes.len() {
                     self.compare_memory_and_disk(s);
+                    if self.plan.config.ensemble.is_some() && !self.nodes[s].abandoned {
+                        self.show_replica(s);
+                    }
                 }
                 self.stage = Stage::Over;
             }
@@ -81,16 +91,30 @@ impl World {
         self.queue.push(self.now + LOOK, Due::Phase);
     }
 
-    /// Every server serves and every call has returned.
+    /// Those that the run goes on with.
+    fn healed(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(|n| !n.abandoned)
+    }
+
+    /// Every server serves the same, and every call has returned.
     fn is_quiet(&self) -> bool {
-        self.nodes.iter().all(|n| n.serving && n.lanes.is_idle())
+        let state = |n: &Node| n.server.as_ref().map(|s| s.view().tree.last_zxid());
+        let first = self.healed().next().and_then(state);
+        self.healed().all(|n| n.serving && n.lanes.is_idle() && state(n) == first)
             && (0..self.actors.len() as u16).all(|c| self.is_settled(c))
     }
 
     /// Sessions are alive whose client is not.
     fn has_orphans(&self) -> bool {
         let handles = self.actors.iter().filter(|a| a.handle.is_some()).count();
-        self.nodes.iter().any(|n| n.server.as_ref().is_some_and(|s| s.view().sessions.len() > handles))
+        self.healed().any(|n| n.server.as_ref().is_some_and(|s| s.view().sessions.len() > handles))
+    }
+
+    /// How long it took from the healing to the leader that serves now.
+    fn note_leader(&mut self) {
+        let since = self.leader().map(|s| &self.nodes[s]).filter(|n| n.serving).map(|n| n.serving_since);
+        let healed = self.healed_at.expect("the run is healed");
+        self.leader_after = since.map(|at| (at.saturating_sub(healed) / 1_000_000) as u32);
     }
 
     /// Every surviving handle does sync and reads what its program touched or watched.

@@ -5,6 +5,7 @@ use crate::net::Near;
 use crate::outcome::Hit;
 use crate::queue::Due;
 use crate::raw::RawMove;
+use zebu_core::boundary::Port;
 
 /// A raw connection.
 #[derive(Clone, Default, Debug)]
@@ -17,10 +18,11 @@ impl World {
     /// The next move of a raw connection is due: its first is to ask for the connection.
     pub(super) fn raw_move(&mut self, raw: u16) {
         let Some(wire) = self.raws[raw as usize].wire else {
-            let link = self.plan.clients.len() as u16 + raw;
-            let name = u64::from(self.link_name(link));
-            self.raws[raw as usize].wire = Some(self.wires.len() as u32);
-            return self.new_wire(Near::Raw { raw }, link, 0, (name, 0));
+            let host = self.host_of_link(self.plan.clients.len() as u16 + raw);
+            let server = self.plan.raws[raw as usize].server;
+            let wire = self.new_wire(Near::Raw { raw }, host, (server, Port::Client), 0);
+            self.raws[raw as usize].wire = Some(wire);
+            return;
         };
         let actor = &mut self.raws[raw as usize];
         let plan = &self.plan.raws[raw as usize];

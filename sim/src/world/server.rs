@@ -1,25 +1,33 @@
 //! Servers of the world: the product's core between a disk, two clocks and the network.
 
-use super::client::server_conn;
+use super::links::{CLIENT_PORT, accepted};
+use super::promises::Promised;
 use super::{World, client};
 use crate::clock::Clock;
 use crate::disk::{Disk, Lanes, RunEnd};
-use crate::history::{CrashKind, Entry, Image, Restored, SET_WATCHES, ShadowOutcome};
-use crate::nemesis::{Moment, News};
+use crate::history::{CrashKind, Entry, Image, Restored};
+use crate::nemesis::Moment;
 use crate::net::{Near, WireState};
 use crate::outcome::Hit;
 use crate::queue::Due;
 use crate::random::{Purpose, Stream};
 use crate::trace;
-use zebu_core::boundary::{AdminOrder, CloseCause, Event, Input, Lane, Output, PeerInfo, Stop, Vouch};
+use std::net::{IpAddr, SocketAddr};
+use zebu_core::boundary::{AdminOrder, Input, Lane, Output, PeerInfo, Port, RoleName, Stop};
+use zebu_core::config::Config;
 use zebu_core::disk::{Recovered, recover};
-use zebu_core::id::{ServerId, Zxid};
+use zebu_core::id::{Epoch, ServerId};
 use zebu_core::server::Server;
 use zebu_core::time::Time;
+
+/// A server that is woken so often at one moment waits for something that its waking does not bring.
+const MOST_WAKES: u32 = 100;
 
 /// A server of the world.
 #[derive(Debug)]
 pub(super) struct Node {
+    pub(super) id: ServerId,
+    pub(super) config: Config,
     /// The running process.
     pub(super) server: Option<Server>,
     /// Starts so far.
@@ -29,8 +37,15 @@ pub(super) struct Node {
     pub(super) clock: Clock,
     pub(super) disk: Disk,
     pub(super) lanes: Lanes,
+    /// Connections that this process has dialled, in order.
+    pub(super) dials: Vec<u32>,
+    /// Connections that all its processes have dialled.
+    pub(super) dialled: u64,
     /// When the earliest scheduled wake-up comes.
     wake_due: u64,
+    /// When it was woken last, and how often at that time.
+    woken_at: u64,
+    wakes: u32,
     /// It does nothing before this true time.
     pub(super) frozen_until: u64,
     /// It refuses connections up to this true time.
@@ -39,13 +54,29 @@ pub(super) struct Node {
     pub(super) read_error: bool,
     /// Deaths that wait for their moment.
     pub(super) armed: Vec<Armed>,
-    /// The durable zxid that the history was told last.
-    image: i64,
+    /// How long it stays down if it stops as it was told to.
+    stop_down: u64,
+    /// The run goes on without it: dead or cut off for good.
+    pub(super) abandoned: bool,
+    /// What it said last that it is.
+    pub(super) role: RoleName,
+    /// The epoch that it serves clients in, or served last.
+    pub(super) epoch: Epoch,
+    /// Since when it has been serving.
+    pub(super) serving_since: u64,
     /// It serves clients.
     pub(super) serving: bool,
+    /// How it was brought up to date in this role: cut off, by snapshot.
+    pub(super) truncated: bool,
+    pub(super) installed: bool,
+    /// The durable image that the history was told last, and whether it may have changed since.
+    pub(super) image: Image,
+    pub(super) image_stale: bool,
+    /// What it has, or may have vouched for.
+    pub(super) promised: Promised,
     /// The next promise is the first since a turn that asks for a shadow recovery.
-    shadow_next: bool,
-    shadows: u64,
+    pub(super) shadow_next: bool,
+    pub(super) shadows: u64,
 }
 
 /// A death that waits for its moment.
@@ -58,52 +89,77 @@ pub(super) struct Armed {
 
 impl Node {
     /// A machine that was just switched on.
-    pub(super) fn new(lanes: Lanes, clock: Clock, disk: Disk) -> Node {
+    pub(super) fn new(config: Config, lanes: Lanes, clock: Clock, disk: Disk) -> Node {
         Node {
+            id: config.server_id,
+            config,
             server: None,
             incarnation: 0,
             host_up: true,
             clock,
             disk,
             lanes,
+            dials: Vec::new(),
+            dialled: 0,
             wake_due: u64::MAX,
+            woken_at: 0,
+            wakes: 0,
             frozen_until: 0,
             refuses_until: 0,
             read_error: false,
             armed: Vec::new(),
-            image: 0,
+            stop_down: 0,
+            abandoned: false,
+            role: RoleName::Looking,
+            epoch: Epoch(0),
+            serving_since: 0,
             serving: false,
+            truncated: false,
+            installed: false,
+            image: Image::default(),
+            image_stale: true,
+            promised: Promised::default(),
             shadow_next: true,
             shadows: 0,
         }
     }
+
+    /// What listens at a port of its machine.
+    pub(super) fn listens(&self, port: u16) -> Option<Port> {
+        if port == CLIENT_PORT {
+            return Some(Port::Client);
+        }
+        let member = self.config.ensemble.as_ref()?.members.member(self.id)?;
+        let addr = member.addrs.iter().find(|a| port == a.quorum_port || port == a.election_port)?;
+        Some(if port == addr.quorum_port { Port::Quorum } else { Port::Election })
+    }
 }
 
 impl World {
-    fn server_id(&self, _server: usize) -> ServerId {
-        self.plan.config.server_id
+    pub(super) fn server_id(&self, s: usize) -> ServerId {
+        self.nodes[s].id
     }
 
     /// Starts a server on what its disk holds.
     pub(super) fn start_server(&mut self, s: usize) {
-        if self.nodes[s].server.is_some() {
+        if self.nodes[s].server.is_some() || self.nodes[s].abandoned {
             return;
         }
         let (id, at) = (self.server_id(s), Time(self.now));
         self.host_returns(s);
-        if std::mem::take(&mut self.nodes[s].read_error) {
+        let node = &mut self.nodes[s];
+        if std::mem::take(&mut node.read_error) {
             self.coverage.hit(Hit::ReadError);
-            let outcome = recover(&self.nodes[s].disk.view(true), &self.plan.config, 0);
+            let outcome = recover(&node.disk.view(true), &node.config, 0);
             assert!(outcome.is_err(), "recovery read what cannot be read");
             return self.start_later(s, 50_000_000);
         }
-        let node = &mut self.nodes[s];
         let incarnation = node.incarnation;
         node.incarnation += 1;
         self.history.push(at, Entry::Restart { server: id, incarnation });
         let name = (s as u64) << 32 | u64::from(incarnation);
         let mut seeds = Stream::new(self.plan.seed, Purpose::Server, name, 0);
-        let recovered = match recover(&node.disk.view(false), &self.plan.config, seeds.u64()) {
+        let recovered = match recover(&node.disk.view(false), &node.config, seeds.u64()) {
             Ok(recovered) => recovered,
             Err(refusal) => {
                 self.coverage.hit(Hit::RecoveryRefused);
@@ -114,14 +170,18 @@ impl World {
             }
         };
         self.recovered(s, &recovered);
-        let node = &mut self.nodes[s];
-        node.lanes = super::lanes(&self.plan, s, incarnation);
-        node.shadow_next = true;
+        self.nodes[s].lanes = super::lanes(&self.plan, s, incarnation);
+        if self.is_calm {
+            self.nodes[s].lanes.calm();
+        }
         self.apply_disk_faults(s);
         let node = &mut self.nodes[s];
+        node.shadow_next = true;
+        node.dials.clear();
+        node.role = RoleName::Looking;
         let now = node.clock.now(self.now);
         self.history.push(at, Entry::Clock { server: id, mono: now.mono, ppm: node.clock.ppm() });
-        node.server = Some(Server::new(self.plan.config.clone(), recovered, seeds.seed(), now));
+        node.server = Some(Server::new(node.config.clone(), recovered, seeds.seed(), now));
         self.step_server(s, Input::Wake);
     }
 
@@ -129,13 +189,15 @@ impl World {
     fn recovered(&mut self, s: usize, recovered: &Recovered) {
         self.coverage.hit(Hit::Recovery);
         self.coverage.hits(Hit::RecoveryNote, recovered.notes.len() as u64);
-        let (last, digest) = (recovered.last_zxid, recovered.tree.digest());
-        self.hash.word(0x22 ^ (last.0 as u64) << 8);
-        self.hash.word(digest);
+        let found = Restored::of(recovered);
+        self.hash.word(0x22 ^ (found.last.0 as u64) << 8);
+        self.hash.word(found.digest);
+        let node = &mut self.nodes[s];
+        node.promised = Promised { last: found.last, accepted: found.accepted, current: found.current };
         let above = self.committed;
-        let tail = if last.0 > above { self.nodes[s].disk.log_bodies(above, last.0) } else { Vec::new() };
-        let id = self.server_id(s);
-        self.history.recovered(Time(self.now), id, Restored::of(recovered), tail);
+        let tail =
+            if found.last.0 > above { node.disk.log_bodies(above, found.last.0) } else { Vec::new() };
+        self.history.recovered(Time(self.now), node.id, found, tail);
     }
 
     /// Its machine has power again: connections that died with it are reset when the other side speaks.
@@ -147,12 +209,7 @@ impl World {
         };
         node.host_up = true;
         node.clock.restart(self.now, mono);
-        for w in 0..self.wires.len() {
-            let wire = &self.wires[w];
-            if wire.server as usize == s && wire.state == WireState::Dark && wire.spoke_in_the_dark {
-                self.reset_dark(w as u32);
-            }
-        }
+        self.light_returns(s);
     }
 
     pub(super) fn start_later(&mut self, s: usize, after: u64) {
@@ -173,7 +230,7 @@ impl World {
             }
             self.hash.output(&output);
             if self.loud {
-                trace::print_output(&output);
+                trace::print_output(self.server_id(s), &output);
             }
             self.carry_out(s, output);
         }
@@ -200,7 +257,7 @@ impl World {
                 out.iter().any(|o| matches!(o, Output::Disk { lane: l, .. } if *l == lane)).then_some(after)
             }
             Moment::News(news, after) => {
-                out.iter().any(|o| matches!(o, Output::Event(e) if is_news(news, e))).then_some(after)
+                out.iter().any(|o| matches!(o, Output::Event(e) if super::news::is_news(news, e))).then_some(after)
             }
             Moment::Now | Moment::Sync(..) => None,
         };
@@ -211,15 +268,10 @@ impl World {
 
     fn carry_out(&mut self, s: usize, output: Output) {
         match output {
-            Output::Dial { .. } => unreachable!("a standalone server dials nobody"),
-            Output::Send { conn, bytes } => self.send_down((conn.0 - 1) as u32, bytes),
-            Output::Pause { conn, on } => {
-                self.coverage.hits(Hit::Paused, u64::from(on));
-                let wire = (conn.0 - 1) as u32;
-                self.wires[wire as usize].up.held = on;
-                self.schedule_up(wire);
-            }
-            Output::Close { conn } => self.close_down((conn.0 - 1) as u32),
+            Output::Dial { conn, to, port } => self.server_dials(s, conn, &to, port),
+            Output::Send { conn, bytes } => self.server_sends(s, conn, bytes),
+            Output::Pause { conn, on } => self.server_pauses(s, conn, on),
+            Output::Close { conn } => self.server_closes(s, conn),
             Output::Disk { lane, op } => {
                 self.nodes[s].lanes.push(lane, op);
             }
@@ -228,77 +280,12 @@ impl World {
         }
     }
 
-    fn server_event(&mut self, s: usize, event: Event) {
-        match &event {
-            Event::Replied { op, .. } => {
-                if !SET_WATCHES.contains(op) {
-                    return;
-                }
-            }
-            Event::Vouched(vouch) => {
-                if let Vouch::Recovered(zxid) = vouch {
-                    self.committed = self.committed.max(zxid.0);
-                }
-                self.show_image(s as u8);
-                if std::mem::take(&mut self.nodes[s].shadow_next) {
-                    self.shadow(s);
-                }
-            }
-            Event::Became(_) => self.nodes[s].serving = true,
-            Event::Committed { zxid, .. } => {
-                self.committed = self.committed.max(zxid.0);
-                self.coverage.hit(Hit::Committed);
-            }
-            Event::ConnClosed { cause, .. } => {
-                let kicked = !matches!(
-                    cause,
-                    CloseCause::SessionClosed
-                        | CloseCause::SessionExpired
-                        | CloseCause::SessionMoved
-                        | CloseCause::FourLetterWord
-                        | CloseCause::Stopping
-                );
-                self.coverage.hits(Hit::Kicked, u64::from(kicked));
-            }
-            Event::SessionExpired { .. } => self.coverage.hit(Hit::SessionExpired),
-            Event::LogRolled { .. } => {
-                self.coverage.hit(Hit::Rolled);
-                self.nodes[s].shadow_next = true;
-            }
-            Event::SnapshotDone { .. } => {
-                self.coverage.hit(Hit::Snapshot);
-                self.nodes[s].shadow_next = true;
-            }
-            Event::SnapshotFailed { .. } => self.coverage.hit(Hit::SnapshotFailed),
-            Event::Purged { .. } => {
-                self.coverage.hit(Hit::Purged);
-                self.nodes[s].shadow_next = true;
-            }
-            Event::Elected { .. }
-            | Event::Established { .. }
-            | Event::Activated { .. }
-            | Event::RoleLost { .. }
-            | Event::Truncated { .. }
-            | Event::Installed { .. }
-            | Event::QuorumAcked { .. }
-            | Event::DigestMismatch { .. }
-            | Event::Proposed { .. }
-            | Event::Logged { .. }
-            | Event::Applied { .. }
-            | Event::SessionAttached { .. }
-            | Event::Reconfigured { .. }
-            | Event::SnapshotBegun { .. } => {}
-        }
-        let (server, incarnation) = (self.server_id(s), self.nodes[s].incarnation - 1);
-        self.history.push(Time(self.now), Entry::Server { server, incarnation, event });
-    }
-
     /// The process ends by its own word, and is started again.
     fn stopped(&mut self, s: usize, stop: &Stop) {
         let down = match stop {
             Stop::Ordered => {
                 self.coverage.hit(Hit::Ordered);
-                self.stop_down
+                self.nodes[s].stop_down
             }
             Stop::Disk(_) => 200_000_000,
         };
@@ -320,7 +307,7 @@ impl World {
     }
 
     /// The process of a server ends at this moment; with `power`, its machine does.
-    fn end_process(&mut self, s: usize, power: bool, random: &mut Stream) {
+    pub(super) fn end_process(&mut self, s: usize, power: bool, random: &mut Stream) {
         self.hash.word(0x23 | u64::from(power) << 8);
         self.coverage.hit(if power { Hit::Power } else { Hit::Kill });
         let kind = if power { CrashKind::Power } else { CrashKind::Kill };
@@ -329,6 +316,8 @@ impl World {
         let node = &mut self.nodes[s];
         node.server = None;
         node.serving = false;
+        node.role = RoleName::Looking;
+        node.image_stale = true;
         let busy = node.lanes.ends_at().unwrap_or(self.now).max(self.now);
         // The storage thread was as far along as it was: some of what this last step asked for may be done.
         let at =
@@ -337,12 +326,8 @@ impl World {
         let honest = !node.disk.lied;
         node.lanes.die(at, &mut node.disk, random);
         self.tell_if_lied(s, honest);
-        let node = &mut self.nodes[s];
         if power {
-            node.host_up = false;
-            let cut = node.disk.power_cut(random);
-            self.coverage.hits(Hit::Torn, u64::from(cut.torn));
-            self.coverage.hits(Hit::Undone, u64::from(cut.undone));
+            self.cut_power(s, random);
         }
         self.server_gone(s, power, random);
     }
@@ -364,6 +349,7 @@ impl World {
             return;
         }
         let honest = !node.disk.lied;
+        node.image_stale = true;
         let end = node.lanes.finish(now, &mut node.disk, lane);
         self.tell_if_lied(s, honest);
         match end {
@@ -405,7 +391,12 @@ impl World {
         let Some(server) = &node.server else { return };
         let mono = node.clock.now(self.now).mono;
         match server.next_wake() {
-            Some((at, _)) if at <= mono => self.step_server(s, Input::Wake),
+            Some((at, timer)) if at <= mono => {
+                node.wakes = if node.woken_at == self.now { node.wakes + 1 } else { 0 };
+                node.woken_at = self.now;
+                assert!(node.wakes < MOST_WAKES, "server {}: the timer {timer:?} does not go off", node.id);
+                self.step_server(s, Input::Wake);
+            }
             Some(_) | None => self.schedule_server(s),
         }
     }
@@ -422,98 +413,30 @@ impl World {
 
     /// Orders a server to stop.
     pub(super) fn order_stop(&mut self, s: usize, down: u64) {
-        self.stop_down = down;
+        self.nodes[s].stop_down = down;
         self.step_server(s, Input::Admin { order: AdminOrder::Shutdown });
-    }
-
-    /// Tells the history what is durable now, if that has changed.
-    pub(super) fn show_image(&mut self, server: u8) {
-        let node = &mut self.nodes[server as usize];
-        let zxid = node.disk.durable_zxid();
-        if zxid != node.image {
-            node.image = zxid;
-            let server = self.plan.config.server_id;
-            let image = Image { last: Zxid(zxid), ..Image::default() };
-            self.history.push(Time(self.now), Entry::Image { server, image });
-        }
-    }
-
-    /// Recovers a clone of the disk, as it would be after a crash at this moment.
-    fn shadow(&mut self, s: usize) {
-        let node = &mut self.nodes[s];
-        node.shadows += 1;
-        let mut random = Stream::new(self.plan.seed, Purpose::Shadow, s as u64, node.shadows);
-        if !random.chance(self.plan.shadows) {
-            return;
-        }
-        self.coverage.hit(Hit::Shadow);
-        let mut disk = node.disk.clone();
-        let mut lanes = node.lanes.clone();
-        lanes.die(self.now, &mut disk, &mut random);
-        let kind = match random.below(3) {
-            0 => CrashKind::Kill,
-            1 => {
-                disk.worst_cut(&mut random);
-                CrashKind::Power
-            }
-            _ => {
-                disk.power_cut(&mut random);
-                CrashKind::Power
-            }
-        };
-        let outcome = match recover(&disk.view(false), &self.plan.config, 0) {
-            Ok(r) => ShadowOutcome::Recovered(Restored::of(&r)),
-            Err(refusal) => ShadowOutcome::Refused(self.history.text(refusal.to_string())),
-        };
-        let server = self.server_id(s);
-        self.history.push(Time(self.now), Entry::Shadow { server, kind, outcome });
-    }
-
-    /// At the end: memory and disk must tell the same.
-    pub(super) fn compare_memory_and_disk(&mut self, s: usize) {
-        let node = &self.nodes[s];
-        let Some(server) = &node.server else { return };
-        if !node.lanes.is_idle() {
-            return;
-        }
-        let digest = server.view().tree.digest();
-        let outcome = match recover(&node.disk.view(false), &self.plan.config, 0) {
-            Ok(r) => ShadowOutcome::Recovered(Restored::of(&r)),
-            Err(refusal) => ShadowOutcome::Refused(self.history.text(refusal.to_string())),
-        };
-        self.hash.word(digest);
-        let server = self.server_id(s);
-        self.history.push(Time(self.now), Entry::Shadow { server, kind: CrashKind::Kill, outcome });
     }
 
     /// Whole requests of a client have reached a serving server. When it closed the connection at one of them or reads no
     /// further, no one can say how many it took; nor of raw connections which of their requests keep a session alive.
-    pub(super) fn note_taken(&mut self, wire: u32, requests: u32) {
+    pub(super) fn note_taken(&mut self, wire: u32) {
         let w = &self.wires[wire as usize];
         let s = w.server as usize;
         let sure = w.state == WireState::Open && !w.up.held && !matches!(w.near, Near::Raw { .. });
-        if requests > 0 && self.nodes[s].serving {
+        if self.nodes[s].serving {
             let server = self.server_id(s);
-            self.history.push(Time(self.now), Entry::Taken { server, conn: server_conn(wire), sure });
+            self.history.push(Time(self.now), Entry::Taken { server, conn: accepted(wire), sure });
         }
     }
 
-    /// What a client's or raw connection's other end is told of it.
+    /// What a server is told of whoever asked for a connection.
     pub(super) fn peer(&self, wire: u32) -> PeerInfo {
-        let name = self.link_name(self.wires[wire as usize].link);
-        let port = 1024 + (wire % 60_000) as u16;
-        PeerInfo { addr: (client::address(name), port).into() }
+        self.address(self.wires[wire as usize].host, wire)
     }
-}
 
-fn is_news(news: News, event: &Event) -> bool {
-    match news {
-        News::Became => matches!(event, Event::Became(_)),
-        News::Committed => matches!(event, Event::Committed { .. }),
-        News::Rolled => matches!(event, Event::LogRolled { .. }),
-        News::SnapshotBegun => matches!(event, Event::SnapshotBegun { .. }),
-        News::SnapshotDone => matches!(event, Event::SnapshotDone { .. }),
-        News::Expired => matches!(event, Event::SessionExpired { .. }),
-        News::Purged => matches!(event, Event::Purged { .. }),
+    /// What a server is told of this host, at the other end of a connection.
+    pub(super) fn address(&self, host: u16, wire: u32) -> PeerInfo {
+        let ip: IpAddr = client::address(self.host_name(host));
+        PeerInfo { addr: SocketAddr::new(ip, 1024 + (wire % 60_000) as u16) }
     }
 }

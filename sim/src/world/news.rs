@@ -1,0 +1,256 @@
+//! What servers tell: to the history, to the coverage, to faults that wait for it.
+
+use super::World;
+use crate::history::{Entry, SET_WATCHES};
+use crate::nemesis::News;
+use crate::outcome::Hit;
+use crate::queue::Due;
+use zebu_core::boundary::{CloseCause, Event, RoleName, Vouch};
+use zebu_core::id::SessionId;
+use zebu_core::quorum::{LearnerType, QuorumSystem};
+use zebu_core::time::Time;
+use zebu_core::zab::Lost;
+
+impl World {
+    /// Counts what kind of run this is.
+    pub(super) fn note_shape(&mut self) {
+        let Some(ensemble) = &self.plan.config.ensemble else { return self.coverage.hit(Hit::Standalone) };
+        let members = &ensemble.members;
+        self.coverage.hit(match members.voters().count() {
+            1 => Hit::VotersOne,
+            2 | 4 => Hit::VotersEven,
+            3 => Hit::VotersThree,
+            5 => Hit::VotersFive,
+            _ => Hit::VotersMore,
+        });
+        let observers = members.members().filter(|m| m.role == LearnerType::Observer).count() as u64;
+        self.coverage.hits(Hit::Observers, observers);
+        if let QuorumSystem::Hierarchical(_) = members.system() {
+            self.coverage.hit(Hit::Hierarchical);
+            let idle = members.voters().filter(|sid| members.weight(*sid) == 0).count() as u64;
+            self.coverage.hits(Hit::Weightless, idle);
+        }
+    }
+
+    pub(super) fn server_event(&mut self, s: usize, event: Event) {
+        if let Event::Replied { op, .. } = &event
+            && !SET_WATCHES.contains(op)
+        {
+            return;
+        }
+        self.show_what_is_asked_for(s, &event);
+        self.follow_role(s, &event);
+        self.follow_promises(s, &event);
+        self.count(s, &event);
+        self.release_faults(s, &event);
+        let (server, incarnation) = (self.server_id(s), self.nodes[s].incarnation - 1);
+        self.history.push(Time(self.now), Entry::Server { server, incarnation, event });
+    }
+
+    /// Some news are judged by what is durable at the moment.
+    fn show_what_is_asked_for(&mut self, s: usize, event: &Event) {
+        match event {
+            Event::Vouched(_) => {
+                self.show_image(s);
+                if std::mem::take(&mut self.nodes[s].shadow_next) {
+                    self.shadow(s);
+                }
+            }
+            Event::Established { .. } | Event::Activated { .. } | Event::QuorumAcked { .. } => self.show_images(),
+            Event::LogRolled { .. }
+            | Event::SnapshotDone { .. }
+            | Event::Purged { .. }
+            | Event::Truncated { .. }
+            | Event::Installed { .. } => self.nodes[s].shadow_next = true,
+            _ => {}
+        }
+    }
+
+    fn follow_role(&mut self, s: usize, event: &Event) {
+        let now = self.now;
+        let node = &mut self.nodes[s];
+        match event {
+            Event::Became(role) => {
+                node.role = *role;
+                node.serving = *role == RoleName::Standalone;
+                (node.truncated, node.installed) = (false, false);
+            }
+            Event::Activated { epoch } => {
+                (node.serving, node.serving_since, node.epoch) = (true, now, *epoch);
+                let how = match (node.role, node.installed, node.truncated) {
+                    (RoleName::Leader, ..) => Hit::LeaderServes,
+                    (_, true, _) => Hit::SyncSnap,
+                    (_, false, true) => Hit::SyncTrunc,
+                    (_, false, false) => Hit::SyncDiff,
+                };
+                if node.role == RoleName::Observer {
+                    self.coverage.hit(Hit::ObserverServes);
+                }
+                self.coverage.hit(how);
+                if self.healed_at.is_some() && how == Hit::LeaderServes {
+                    self.elections_since += 1;
+                }
+            }
+            Event::RoleLost { .. } => {
+                node.serving = false;
+                node.role = RoleName::Looking;
+            }
+            Event::Truncated { .. } => node.truncated = true,
+            Event::Installed { .. } => node.installed = true,
+            _ => {}
+        }
+    }
+
+    fn follow_promises(&mut self, s: usize, event: &Event) {
+        let standalone = self.plan.config.ensemble.is_none();
+        let promised = &mut self.nodes[s].promised;
+        match event {
+            Event::Logged { zxid, .. } | Event::Truncated { to: zxid } | Event::Installed { zxid, .. } => {
+                promised.last = *zxid;
+            }
+            Event::Vouched(Vouch::AckEpoch(epoch)) => promised.accepted = promised.accepted.max(*epoch),
+            Event::Vouched(Vouch::AckNewLeader(epoch)) => {
+                promised.accepted = promised.accepted.max(*epoch);
+                promised.current = promised.current.max(*epoch);
+            }
+            // What the log held counts from now on.
+            Event::Vouched(Vouch::Recovered(zxid)) if standalone => {
+                self.committed = self.committed.max(zxid.0);
+            }
+            Event::Committed { zxid, .. } => self.committed = self.committed.max(zxid.0),
+            _ => {}
+        }
+    }
+
+    fn count(&mut self, s: usize, event: &Event) {
+        let hit = match event {
+            Event::Elected { .. } => Hit::Elected,
+            Event::Established { .. } => Hit::Established,
+            Event::RoleLost { why } => lost(why),
+            Event::Committed { .. } => Hit::Committed,
+            Event::QuorumAcked { .. } => Hit::QuorumAcked,
+            Event::ConnClosed { cause, .. } => match cause {
+                CloseCause::SessionClosed
+                | CloseCause::SessionExpired
+                | CloseCause::SessionMoved
+                | CloseCause::FourLetterWord
+                | CloseCause::Stopping => return,
+                CloseCause::Replaced
+                | CloseCause::LargerDials
+                | CloseCause::OwnServerId
+                | CloseCause::DialTimeout
+                | CloseCause::Peer(_)
+                | CloseCause::NotLeading => Hit::PeerClosed,
+                CloseCause::FrameLength(_)
+                | CloseCause::BadFrame
+                | CloseCause::UnknownOpcode(_)
+                | CloseCause::ZxidAhead
+                | CloseCause::InvalidSession
+                | CloseCause::NotServing
+                | CloseCause::AuthFailed
+                | CloseCause::NoHandshake
+                | CloseCause::TooManyConnections
+                | CloseCause::SlowReader => Hit::Kicked,
+            },
+            Event::SessionAttached { session, .. } => return self.note_home(s, *session),
+            Event::SessionExpired { .. } => Hit::SessionExpired,
+            Event::LogRolled { .. } => Hit::Rolled,
+            Event::SnapshotDone { .. } => Hit::Snapshot,
+            Event::SnapshotFailed { .. } => Hit::SnapshotFailed,
+            Event::Purged { .. } => Hit::Purged,
+            Event::DigestMismatch { .. } => Hit::DigestMismatch,
+            Event::Became(_)
+            | Event::Activated { .. }
+            | Event::Truncated { .. }
+            | Event::Installed { .. }
+            | Event::Vouched(_)
+            | Event::Proposed { .. }
+            | Event::Logged { .. }
+            | Event::Applied { .. }
+            | Event::Replied { .. }
+            | Event::Reconfigured { .. }
+            | Event::SnapshotBegun { .. } => return,
+        };
+        self.coverage.hit(hit);
+    }
+
+    /// A session has come to a server.
+    fn note_home(&mut self, s: usize, session: SessionId) {
+        match self.homes.iter_mut().rfind(|(known, _)| *known == session) {
+            Some((_, home)) => {
+                let moved = std::mem::replace(home, s as u8) != s as u8;
+                self.coverage.hits(Hit::Moved, u64::from(moved));
+            }
+            None => self.homes.push((session, s as u8)),
+        }
+    }
+
+    /// Faults that waited for such news begin right after this step.
+    fn release_faults(&mut self, s: usize, event: &Event) {
+        if self.awaiting.is_empty() {
+            return;
+        }
+        let (plan, now) = (&self.plan, self.now);
+        let (queue, coverage) = (&mut self.queue, &mut self.coverage);
+        self.awaiting.retain(|index| {
+            let wanted = plan.faults[*index as usize].upon;
+            let comes = wanted.is_some_and(|news| is_news(news, event));
+            if comes {
+                coverage.hit(Hit::UponNews);
+                queue.push(now, Due::Fault { index: *index, teller: Some(s as u8) });
+            }
+            !comes
+        });
+    }
+
+    /// Whoever leads now: the one that serves in the latest epoch, else one that tries to.
+    pub(super) fn leader(&self) -> Option<usize> {
+        let leading = |s: &usize| self.nodes[*s].server.is_some() && self.nodes[*s].role == RoleName::Leader;
+        (0..self.nodes.len()).filter(leading).max_by_key(|s| (self.nodes[*s].serving, self.nodes[*s].epoch))
+    }
+}
+
+/// Causes of a role's end, in a few groups.
+fn lost(why: &Lost) -> Hit {
+    match why {
+        Lost::NoQuorum(_) => Hit::LostNoQuorum,
+        Lost::QuorumLost => Hit::LostQuorum,
+        Lost::Superseded(_) | Lost::OldEpoch(_) => Hit::LostSuperseded,
+        Lost::RollOver => Hit::LostRollOver,
+        Lost::HandedOver | Lost::Deposed(_) => Hit::HandedOver,
+        Lost::Unreachable | Lost::Disconnected | Lost::Silent => Hit::LostLeader,
+        Lost::CannotTruncate(_) => Hit::LostTruncate,
+        Lost::Malformed(_)
+        | Lost::Unexpected(_)
+        | Lost::Gap(_)
+        | Lost::WrongCommit(_)
+        | Lost::TooMuchPending
+        | Lost::BadSnapshot => Hit::LostOther,
+    }
+}
+
+/// Is this such news?
+pub(super) fn is_news(news: News, event: &Event) -> bool {
+    match news {
+        News::Became => matches!(event, Event::Became(_)),
+        News::Committed => matches!(event, Event::Committed { .. }),
+        News::Rolled => matches!(event, Event::LogRolled { .. }),
+        News::SnapshotBegun => matches!(event, Event::SnapshotBegun { .. }),
+        News::SnapshotDone => matches!(event, Event::SnapshotDone { .. }),
+        News::Expired => matches!(event, Event::SessionExpired { .. }),
+        News::Purged => matches!(event, Event::Purged { .. }),
+        News::Elected => matches!(event, Event::Elected { .. }),
+        News::Established => matches!(event, Event::Established { .. }),
+        News::Activated => matches!(event, Event::Activated { .. }),
+        News::RoleLost => matches!(event, Event::RoleLost { .. }),
+        News::EpochAcked => matches!(event, Event::Vouched(Vouch::AckEpoch(_))),
+        News::LeaderAcked => matches!(event, Event::Vouched(Vouch::AckNewLeader(_))),
+        News::Acked => matches!(event, Event::Vouched(Vouch::OwnAck(_) | Vouch::Ack(_))),
+        News::Proposed => matches!(event, Event::Proposed { .. }),
+        News::Logged => matches!(event, Event::Logged { .. }),
+        News::QuorumAcked => matches!(event, Event::QuorumAcked { .. }),
+        News::Truncated => matches!(event, Event::Truncated { .. }),
+        News::Installed => matches!(event, Event::Installed { .. }),
+        News::Attached => matches!(event, Event::SessionAttached { .. }),
+    }
+}
