@@ -557,7 +557,8 @@ fn swizzle(stage: &Stage<'_>, (at, id): (u64, u32), r: &mut Stream, out: &mut Ve
 
 /// Every server is told to stop and started again, one after the other.
 fn rolling(stage: &Stage<'_>, (at, id): (u64, u32), r: &mut Stream, out: &mut Vec<Fault>) {
-    let (down, gap) = (r.log_uniform(1_000_000, stage.patience), r.log_uniform(stage.tick, 4 * stage.patience));
+    let (down, gap) =
+        (r.log_uniform(1_000_000, stage.patience), r.log_uniform(stage.tick, 4 * stage.patience));
     for s in 0..stage.servers {
         let what = What::Stop { server: Whom::Server(s), down };
         out.push(Fault { at: at + u64::from(s) * gap, id: id | u32::from(s), upon: None, what });

@@ -88,7 +88,8 @@ impl Scenario {
         let clocks = vec![clock(&mut r)];
         let separate_log_dir = r.chance(300);
         let shadows = r.pick(&[0, 50, 1024]);
-        let frame = Scenario { seed, config, separate_log_dir, clocks, net, disk, shadows, ..Scenario::default() };
+        let frame =
+            Scenario { seed, config, separate_log_dir, clocks, net, disk, shadows, ..Scenario::default() };
         let patience = frame.config.tick_ms * 1_000_000;
         frame.filled(until, clients, patience)
     }
@@ -103,7 +104,8 @@ impl Scenario {
         let e = config.ensemble.as_ref().expect("just made");
         // What servers wait for each other bounds how slow links and disks may be at their best.
         let patience = e.sync_limit * config.tick_ms * 1_000_000;
-        let until = (config.tick_ms * 1_000_000 * r.log_uniform(40, 250)).clamp(3_000_000_000, 30_000_000_000);
+        let until =
+            (config.tick_ms * 1_000_000 * r.log_uniform(40, 250)).clamp(3_000_000_000, 30_000_000_000);
         let clients = r.pick(&[1, 2, 2, 3, 3, 4, 5, 6]);
         let net = shape::net(net(&mut r), patience);
         let disk = shape::disk(disk(&mut r), patience);
@@ -111,8 +113,17 @@ impl Scenario {
         let separate_log_dir = r.chance(300);
         let shadows = r.pick(&[0, 50, 1024]);
         let left = shape::left(&config, &mut r);
-        let frame =
-            Scenario { seed, config, separate_log_dir, clocks, net, disk, shadows, left, ..Scenario::default() };
+        let frame = Scenario {
+            seed,
+            config,
+            separate_log_dir,
+            clocks,
+            net,
+            disk,
+            shadows,
+            left,
+            ..Scenario::default()
+        };
         frame.filled(until, clients, patience)
     }
 

@@ -112,7 +112,11 @@ pub fn entry_text(h: &History, entry: &Entry) -> String {
         }
         Entry::Replica { server, replica } => {
             let r = &h.replicas[replica.0 as usize];
-            let _ = write!(out, "server {server} ends at {}, serving {}, digest {:x}", r.last, r.serving, r.digest);
+            let _ = write!(
+                out,
+                "server {server} ends at {}, serving {}, digest {:x}",
+                r.last, r.serving, r.digest
+            );
         }
         Entry::Refused { server, why } => {
             let _ = write!(out, "server {server} refused to start: {}", h.texts[why.0 as usize]);

@@ -243,11 +243,13 @@ impl Disk {
     pub fn log_hashes(&self) -> Vec<(Zxid, u64)> {
         let mut out = Vec::new();
         for (_, file) in self.logs() {
-            out.extend(file::entries(&self.files[file as usize].data, file::HEADER).map(|(_, zxid, body)| {
-                let mut hash = Digest::default();
-                hash.bytes(body);
-                (Zxid(zxid), hash.value())
-            }));
+            out.extend(file::entries(&self.files[file as usize].data, file::HEADER).map(
+                |(_, zxid, body)| {
+                    let mut hash = Digest::default();
+                    hash.bytes(body);
+                    (Zxid(zxid), hash.value())
+                },
+            ));
         }
         out
     }

@@ -74,7 +74,8 @@ impl World {
             return;
         }
         let plan = &self.plan.clients[client as usize];
-        let known = |s: &u8| ServerAddr { host: format!("s{}", self.nodes[*s as usize].id), port: CLIENT_PORT };
+        let known =
+            |s: &u8| ServerAddr { host: format!("s{}", self.nodes[*s as usize].id), port: CLIENT_PORT };
         let servers = plan.servers.iter().map(known).collect();
         let config = ClientConfig {
             servers,
@@ -315,7 +316,12 @@ impl World {
     /// The wire behind a client's own number, unless it is over.
     fn wire_of(&self, client: u16, conn: Conn) -> Option<u32> {
         let near = Near::Client { client, conn };
-        self.actors[client as usize].wires.iter().rev().copied().find(|w| self.wires[*w as usize].near == near)
+        self.actors[client as usize]
+            .wires
+            .iter()
+            .rev()
+            .copied()
+            .find(|w| self.wires[*w as usize].near == near)
     }
 
     /// Every call of this client has returned and it is in touch with a server, or has nothing left to do.

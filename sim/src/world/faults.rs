@@ -100,7 +100,9 @@ impl World {
                 }
             }
             What::Sever { from, to } => self.sever((from, to), id),
-            What::Blackout { servers, power, down, apart } => self.blackout((servers, power), (down, apart), id),
+            What::Blackout { servers, power, down, apart } => {
+                self.blackout((servers, power), (down, apart), id)
+            }
             What::Wipe { server, down } => {
                 let s = self.whom(server, teller);
                 self.wipe(s, down, index, teller);
@@ -243,7 +245,8 @@ impl World {
         let ensemble = self.plan.config.ensemble.as_ref();
         let votes = ensemble.is_some_and(|e| e.members.is_voter(self.nodes[s].id));
         self.coverage.hit(if votes { Hit::Wiped } else { Hit::WipedObserver });
-        let mut random = Stream::new(self.plan.seed, Purpose::Fault, u64::from(self.plan.faults[index as usize].id), 0);
+        let mut random =
+            Stream::new(self.plan.seed, Purpose::Fault, u64::from(self.plan.faults[index as usize].id), 0);
         if self.nodes[s].server.is_some() {
             self.end_process(s, true, &mut random);
             self.start_later(s, down);

@@ -56,7 +56,9 @@ impl World {
                     self.shadow(s);
                 }
             }
-            Event::Established { .. } | Event::Activated { .. } | Event::QuorumAcked { .. } => self.show_images(),
+            Event::Established { .. } | Event::Activated { .. } | Event::QuorumAcked { .. } => {
+                self.show_images()
+            }
             Event::LogRolled { .. }
             | Event::SnapshotDone { .. }
             | Event::Purged { .. }

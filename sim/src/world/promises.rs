@@ -62,9 +62,7 @@ impl World {
         !ensemble.is_quorum(|server| server == node.id)
             && self.nodes.iter().filter(|n| n.id != node.id && ensemble.votes(n.id)).all(|other| {
                 let theirs = other.disk.durable_image();
-                theirs.last >= mine.last
-                    && theirs.accepted >= mine.accepted
-                    && theirs.current == mine.current
+                theirs.last >= mine.last && theirs.accepted >= mine.accepted && theirs.current == mine.current
             })
     }
 

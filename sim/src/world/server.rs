@@ -195,8 +195,7 @@ impl World {
         let node = &mut self.nodes[s];
         node.promised = Promised { last: found.last, accepted: found.accepted, current: found.current };
         let above = self.committed;
-        let tail =
-            if found.last.0 > above { node.disk.log_bodies(above, found.last.0) } else { Vec::new() };
+        let tail = if found.last.0 > above { node.disk.log_bodies(above, found.last.0) } else { Vec::new() };
         self.history.recovered(Time(self.now), node.id, found, tail);
     }
 
@@ -256,9 +255,10 @@ impl World {
             Moment::DiskOutputs(lane, after) => {
                 out.iter().any(|o| matches!(o, Output::Disk { lane: l, .. } if *l == lane)).then_some(after)
             }
-            Moment::News(news, after) => {
-                out.iter().any(|o| matches!(o, Output::Event(e) if super::news::is_news(news, e))).then_some(after)
-            }
+            Moment::News(news, after) => out
+                .iter()
+                .any(|o| matches!(o, Output::Event(e) if super::news::is_news(news, e)))
+                .then_some(after),
             Moment::Now | Moment::Sync(..) => None,
         };
         let (i, after) = armed.iter().enumerate().find_map(|(i, a)| Some((i, meets(a.moment)?)))?;
