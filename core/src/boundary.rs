@@ -537,6 +537,8 @@ pub enum RoleName {
     Follower,
     /// `observer`.
     Observer,
+    /// `read-only`: still looking for a leader, and serving reads meanwhile.
+    ReadOnly,
 }
 
 /// The whole list of promises: what may only be said once it is durable.

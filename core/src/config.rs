@@ -80,6 +80,12 @@ pub struct EnsembleConfig {
     pub commit_log_bytes: usize,
     /// The last counter that an epoch may use.
     pub last_counter: u32,
+    /// localSessionsEnabled.
+    pub local_sessions: bool,
+    /// localSessionsUpgradingEnabled.
+    pub local_upgrading: bool,
+    /// readonlymode.enabled; it serves local sessions only.
+    pub read_only_mode: bool,
 }
 
 /// Times of the election, ms.
@@ -128,6 +134,9 @@ impl EnsembleConfig {
             commit_log_count: 10_000,
             commit_log_bytes: 16 << 20,
             last_counter: u32::MAX - 1,
+            local_sessions: false,
+            local_upgrading: false,
+            read_only_mode: false,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! Answers to `ZooKeeperServer`. Knows no role and no peer.
 
 use super::conn::{Connection, Connections, State};
+use super::local::Local;
 use super::stats::Stats;
 use crate::acl;
 use crate::boundary::{
@@ -12,7 +13,8 @@ use crate::disk::Store;
 use crate::id::{Epoch, SessionId, Zxid};
 use crate::limits;
 use crate::proto::{Acl, EventKind, Id, LoggedTxn, perms};
-use crate::session::Sessions;
+use crate::rng::Rng;
+use crate::session::{Sessions, Touch};
 use crate::time::{Now, Time};
 use crate::tree::{Change, Tree};
 use crate::watch::WatchTable;
@@ -30,6 +32,8 @@ pub(super) struct Base {
     pub(super) role: RoleName,
     pub(super) tree: Tree,
     pub(super) sessions: Sessions,
+    pub(super) local: Local,
+    pub(super) rng: Rng,
     pub(super) watches: WatchTable,
     pub(super) store: Store,
     pub(super) conns: Connections,
@@ -111,6 +115,14 @@ impl Base {
         self.event(Event::SessionAttached { session, conn: id, reattached });
     }
 
+    /// A sign of life of a session, local or not.
+    pub(super) fn touch_session(&mut self, session: SessionId, timeout_ms: i32) -> Touch {
+        match self.local.touch(session, timeout_ms, self.now.mono) {
+            Touch::Unknown => self.sessions.touch(session, Some(timeout_ms), self.now.mono),
+            known => known,
+        }
+    }
+
     /// Closes every client's connection.
     pub(super) fn close_all(&mut self, cause: CloseCause) {
         for conn in self.conns.ids() {
@@ -136,6 +148,7 @@ impl Base {
     pub(super) fn role_over(&mut self) {
         self.store.forget_parked();
         self.close_all(CloseCause::NotServing);
+        self.local.forget_all(self.now.mono);
     }
 
     /// A transaction of another server has become history.
@@ -171,6 +184,7 @@ impl Base {
     /// What is due in every role that serves.
     pub(super) fn timers(&mut self) {
         let now = self.now.mono;
+        self.expire_local();
         while let Some(conn) = self.conns.overdue(now) {
             self.close(conn, CloseCause::NoHandshake);
         }
@@ -183,7 +197,8 @@ impl Base {
     pub(super) fn next_wake(&self) -> impl Iterator<Item = (Time, Timer)> {
         let handshake = self.conns.handshake_deadline().map(|t| (t, Timer::Handshake));
         let purge = self.store.next_purge().map(|t| (t, Timer::Purge));
-        handshake.into_iter().chain(purge)
+        let local = self.local.next_expiry().map(|t| (t, Timer::SessionExpiry));
+        handshake.into_iter().chain(purge).chain(local)
     }
 
     /// The identities of a connection; none if it is gone.

@@ -5,11 +5,12 @@
 use super::Base;
 use super::conn::State;
 use super::front::{Ask, Asked};
-use super::line::{Commit, MalformedReply, Waiting, What};
+use super::line::{Commit, Waiting, What};
+use super::local::LocalWrite;
 use crate::boundary::{CloseCause, Conn};
 use crate::id::SessionId;
 use crate::jute::Bad;
-use crate::proto::{ConnectRequest, OpCode, Request};
+use crate::proto::{ConnectRequest, ErrorCode, OpCode, Request};
 use crate::session;
 use bytes::BytesMut;
 
@@ -20,6 +21,8 @@ pub(super) enum Door {
     Shut,
     /// They are served.
     Open,
+    /// Those that put up with a server without its ensemble may read.
+    ReadOnly,
     /// What is under way is finished, nothing new is looked at.
     Closing,
 }
@@ -62,7 +65,7 @@ pub(super) trait Clients {
 /// Takes the questions of a connection as far as they need not wait.
 pub(super) fn pump(role: &mut impl Clients, base: &mut Base, id: Conn) {
     while role.door() != Door::Closing
-        && let Some(ask) = base.next_ask(id, role.door() == Door::Open)
+        && let Some(ask) = base.next_ask(id, role.door())
     {
         match ask {
             Ask::Session(request) => connect(role, base, id, request),
@@ -94,7 +97,13 @@ pub(super) fn writable(role: &mut impl Clients, base: &mut Base, id: Conn) {
 
 fn connect(role: &mut impl Clients, base: &mut Base, id: Conn, request: ConnectRequest) {
     base.stats.connects += 1;
-    if role.door() != Door::Open {
+    let door = role.door();
+    let comes_in = match door {
+        Door::Open => true,
+        Door::ReadOnly => request.read_only == Some(true),
+        Door::Shut | Door::Closing => false,
+    };
+    if !comes_in {
         return base.close(id, CloseCause::NotServing);
     }
     // The client knows of a transaction that this server does not: it must try another one.
@@ -103,8 +112,10 @@ fn connect(role: &mut impl Clients, base: &mut Base, id: Conn, request: ConnectR
     }
     let (min, max) = (base.config.min_session_timeout_ms, base.config.max_session_timeout_ms);
     let timeout_ms = request.timeout.clamp(min, max);
-    // This server is not read-only.
-    let read_only = request.read_only.map(|_| false);
+    let read_only = request.read_only.map(|_| door == Door::ReadOnly);
+    if request.session == SessionId::NONE && base.local.is_enabled() {
+        return base.begin_local(id, timeout_ms, read_only);
+    }
     if request.session == SessionId::NONE {
         let session = base.sessions.create();
         if let Some(conn) = base.conns.get_mut(id) {
@@ -114,7 +125,15 @@ fn connect(role: &mut impl Clients, base: &mut Base, id: Conn, request: ConnectR
         return role.create_session(base, session, timeout_ms);
     }
     let session = request.session;
-    if request.password.as_deref() == Some(&session::password(session)[..]) {
+    if door == Door::ReadOnly && base.sessions.timeout(session).is_some() {
+        // Whether it still lives only the ensemble knows.
+        return base.close(id, CloseCause::NotServing);
+    }
+    let knows = request.password.as_deref() == Some(&session::password(session)[..]);
+    if knows && base.local_comes_back(id, session, timeout_ms, read_only) {
+        return;
+    }
+    if knows && door == Door::Open {
         role.come_back(base, id, Coming { session, timeout_ms, read_only });
     } else {
         base.turn_away(id, read_only);
@@ -130,14 +149,12 @@ fn operation(
     frame: BytesMut,
 ) {
     let Asked { session, xid, op, size, timeout_ms } = asked;
-    role.used(session, timeout_ms);
+    if !base.local.is_live(session) {
+        role.used(session, timeout_ms);
+    }
     let what = match request {
-        Ok(request) if is_write(op) => {
-            if let Request::CloseSession = request {
-                base.conns.get_mut(id).expect("it has just asked").state = State::Closing { session };
-            }
-            What::Write(role.write(base, Write { id, asked, request: &request, frame }))
-        }
+        Ok(ref r) if role.door() == Door::ReadOnly && refuses(r) => What::Refused(ErrorCode::NotReadOnly),
+        Ok(request) if is_write(op) => write(role, base, id, asked, &request, frame),
         Ok(request) if op == OpCode::Sync => {
             match role.sync(base, Write { id, asked, request: &request, frame }) {
                 Some(tag) => What::Sync { tag, request },
@@ -148,22 +165,51 @@ fn operation(
         Err(bad) if op == OpCode::Multi || (is_write(op) && bad == Bad::Null) => {
             match role.misread(base, asked) {
                 Some(commit) => What::Write(commit),
-                None => What::Malformed(MalformedReply::Header),
+                None => What::Refused(ErrorCode::MarshallingError),
             }
         }
-        Err(Bad::Tag(_)) if op == OpCode::MultiRead => What::Malformed(MalformedReply::EmptyMulti),
-        Err(_) => What::Malformed(MalformedReply::Header),
+        Err(Bad::Tag(_)) if op == OpCode::MultiRead => What::NoMultiRead,
+        Err(_) => What::Refused(ErrorCode::MarshallingError),
         Ok(request) => What::Read(request),
     };
     let waiting = Waiting { xid, op, since: base.now.mono, size, what };
     let Some(conn) = base.conns.get_mut(id) else { return };
     match waiting.what {
-        What::Read(_) | What::Malformed(_) if conn.line.is_empty() => base.answer(id, waiting),
-        What::Read(_) | What::Malformed(_) | What::Write(_) | What::Sync { .. } => {
+        What::Read(_) | What::Refused(_) | What::NoMultiRead if conn.line.is_empty() => {
+            base.answer(id, waiting);
+        }
+        What::Read(_) | What::Refused(_) | What::NoMultiRead | What::Write(_) | What::Sync { .. } => {
             conn.line.push(waiting);
             base.waiting += 1;
         }
     }
+}
+
+/// Only reads are answered without an ensemble, and the session's end.
+fn refuses(request: &Request) -> bool {
+    let op = request.op();
+    (is_write(op) && op != OpCode::CloseSession) || op == OpCode::Sync
+}
+
+/// A write, of a local session perhaps: its first ephemeral makes it global.
+fn write(
+    role: &mut impl Clients,
+    base: &mut Base,
+    id: Conn,
+    asked: Asked,
+    request: &Request,
+    frame: BytesMut,
+) -> What {
+    match base.local.write(asked.session, request) {
+        LocalWrite::AsIs => {}
+        LocalWrite::Upgrade(timeout_ms) => role.create_session(base, asked.session, timeout_ms),
+        LocalWrite::Refuse(code) => return What::Refused(code),
+        LocalWrite::Close => return base.close_local(id),
+    }
+    if let Request::CloseSession = request {
+        base.conns.get_mut(id).expect("it has just asked").state = State::Closing { session: asked.session };
+    }
+    What::Write(role.write(base, Write { id, asked, request, frame }))
 }
 
 /// Operations that change something: they get a zxid.

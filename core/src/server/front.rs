@@ -1,6 +1,7 @@
 //! From bytes to questions: frames, handshakes, headers, and all that is answered before a request is anybody's business.
 //! Answers to `NIOServerCnxn` and `ZooKeeperServer.processPacket`. What a question means is the role's.
 
+use super::clients::Door;
 use super::conn::{Frame, State};
 use super::{Base, words};
 use crate::auth;
@@ -34,7 +35,7 @@ pub(super) struct Asked {
 
 impl Base {
     /// The next question of a connection, unless it has to wait or there is none. What needs no role is answered here.
-    pub(super) fn next_ask(&mut self, id: Conn, serving: bool) -> Option<Ask> {
+    pub(super) fn next_ask(&mut self, id: Conn, door: Door) -> Option<Ask> {
         loop {
             let share = self.share();
             let conn = self.conns.get_mut(id)?;
@@ -43,7 +44,7 @@ impl Base {
             }
             let fresh = conn.state == State::Fresh;
             if fresh && let Some(word) = words::at_front(conn.input()) {
-                words::answer(self, serving, id, word);
+                words::answer(self, door, id, word);
                 return None;
             }
             let frame = match Frame::at_front(conn.input(), self.config.max_frame) {
@@ -75,20 +76,21 @@ impl Base {
     fn operation(&mut self, id: Conn, frame: BytesMut) -> Result<Option<Ask>, Bad> {
         let mut r = Reader::new(&frame);
         let RequestHeader { xid, op } = RequestHeader::decode(&mut r)?;
-        let Some(conn) = self.conns.get_mut(id) else { return Ok(None) };
+        let Some(conn) = self.conns.get(id) else { return Ok(None) };
         let State::Open { session, timeout_ms } = conn.state else {
             unreachable!("frames are looked at in session only")
         };
         let op_code = OpCode::from_int(op);
         // Whatever is asked is a sign of life, an unknown operation too; only authentication is not.
         if !matches!(op_code, Some(OpCode::Auth | OpCode::Sasl))
-            && self.sessions.touch(session, Some(timeout_ms), self.now.mono) != Touch::Live
+            && self.touch_session(session, timeout_ms) != Touch::Live
         {
             // Expired or closing: dropped; the close's commit ends the connection.
             return Ok(None);
         }
         match op_code {
             None | Some(OpCode::Check | OpCode::DeleteContainer) => {
+                let Some(conn) = self.conns.get_mut(id) else { return Ok(None) };
                 conn.reply(xid, Zxid::NONE, Err(ErrorCode::Unimplemented));
                 self.close(id, CloseCause::UnknownOpcode(op));
                 Ok(None)
@@ -101,6 +103,7 @@ impl Base {
                 Ok(None)
             }
             Some(OpCode::Sasl) => {
+                let Some(conn) = self.conns.get_mut(id) else { return Ok(None) };
                 // No SASL here: Java's answer without a JAAS section.
                 conn.reply(xid, Zxid::ZERO, Ok(&Response::Sasl { token: None }));
                 self.conns.touch(id);

@@ -6,8 +6,9 @@ use super::clients::{self, Clients, Coming, Door, Write};
 use super::front::Asked;
 use super::learning::CREATE_SESSION;
 use super::line::Commit;
+use super::local;
 use super::member::{Member, Next};
-use super::proposer::{Asker, Chore, Proposal, Proposer, orphans};
+use super::proposer::{Asker, Chore, Committed, Proposal, Proposer, orphans};
 use super::reconfig;
 use super::snapshots::Snapshots;
 use crate::boundary::{AdminOrder, CloseCause, Conn, Event, Input, Port, RoleName, Stop, Timer};
@@ -20,7 +21,7 @@ use crate::session::Touch;
 use crate::time::Time;
 use crate::zab::{Cause, History, Leader, Lost, SyncOf, ZabOut};
 use bytes::Bytes;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// See the module.
@@ -33,6 +34,9 @@ pub(super) struct Leading {
     proposer: Proposer,
     /// Which connection a session was used on last: only from there its writes are taken. Answers to `SessionImpl.owner`.
     owners: BTreeMap<SessionId, Owner>,
+    /// Sessions that closed in this reign, the last of them, oldest first.
+    closed: BTreeSet<SessionId>,
+    closed_order: VecDeque<SessionId>,
     /// Own clients whose syncs are under way.
     syncs: BTreeMap<u64, Conn>,
     last_tag: u64,
@@ -126,6 +130,8 @@ impl Leading {
             phase: Phase::Preparing,
             proposer: Proposer::new(base),
             owners: BTreeMap::new(),
+            closed: BTreeSet::new(),
+            closed_order: VecDeque::new(),
             syncs: BTreeMap::new(),
             last_tag: 0,
             revalidations: Vec::new(),
@@ -371,7 +377,11 @@ impl Leading {
             base.commit_foreign(logged, body);
             return;
         }
-        let mut unblocked: Vec<Conn> = self.proposer.committed(base, zxid).into_iter().collect();
+        let Committed { unblocked, closed } = self.proposer.committed(base, zxid);
+        let mut unblocked: Vec<Conn> = unblocked.into_iter().collect();
+        if let Some(session) = closed {
+            self.session_closed(base, session);
+        }
         self.proposer.welcome_back(base, zxid, &mut unblocked);
         for i in (0..self.revalidations.len()).rev() {
             if self.revalidations[i].after <= zxid {
@@ -381,6 +391,19 @@ impl Leading {
         }
         for id in unblocked {
             clients::pump(self, base, id);
+        }
+    }
+
+    /// A session is no more. Who takes unknown sessions for local ones has to know that it was none.
+    fn session_closed(&mut self, base: &Base, session: SessionId) {
+        self.owners.remove(&session);
+        if base.local.is_enabled() && self.closed.insert(session) {
+            self.closed_order.push_back(session);
+            if self.closed_order.len() > limits::CLOSED_SESSIONS
+                && let Some(oldest) = self.closed_order.pop_front()
+            {
+                self.closed.remove(&oldest);
+            }
         }
     }
 
@@ -424,7 +447,7 @@ impl Leading {
                 false => self.propose(base, asker, Proposal::Failed(ErrorCode::SessionExpired)),
             };
         }
-        let proposal = if !base.sessions.is_live(session) {
+        let proposal = if !self.may_write(base, session, request) {
             Proposal::Failed(ErrorCode::SessionExpired)
         } else if *self.owners.entry(session).or_insert(from) != from {
             Proposal::Failed(ErrorCode::SessionMoved)
@@ -437,6 +460,18 @@ impl Leading {
             Proposal::Write(request)
         };
         self.propose(base, asker, proposal)
+    }
+
+    /// Its session lives. Of a learner's local session nothing is known here; but its ephemerals come behind its creation, and
+    /// what was global and has closed is remembered.
+    fn may_write(&self, base: &Base, session: SessionId, request: &Request) -> bool {
+        if base.sessions.is_live(session) || base.local.is_live(session) || base.local.is_upgrading(session) {
+            return true;
+        }
+        let foreign = base.sessions.timeout(session).is_none() && !self.closed.contains(&session);
+        base.local.is_enabled()
+            && foreign
+            && (self.proposer.is_created(session) || !local::makes_ephemeral(request))
     }
 
     /// A learner forwards what one of its clients asks.

@@ -3,7 +3,7 @@
 
 use crate::id::{Xid, Zxid};
 use crate::limits;
-use crate::proto::{OpCode, Request};
+use crate::proto::{ErrorCode, OpCode, Request};
 use crate::time::Time;
 use std::collections::VecDeque;
 
@@ -31,8 +31,10 @@ pub(super) enum What {
     },
     /// Only the requests in front of it.
     Read(Request),
-    /// The same; its record did not parse.
-    Malformed(MalformedReply),
+    /// The same: it is refused, as the code says.
+    Refused(ErrorCode),
+    /// The same: a multiRead with an operation that is no read, which Java answers with an error and an empty multi.
+    NoMultiRead,
 }
 
 /// How a write knows its commit.
@@ -42,15 +44,6 @@ pub(super) enum Commit {
     Own(Zxid),
     /// A leader will: by session and xid.
     Forwarded,
-}
-
-/// How a request that does not parse is answered.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum MalformedReply {
-    /// The header with MarshallingError.
-    Header,
-    /// The same and an empty multi: a multiRead with an operation that is no read.
-    EmptyMulti,
 }
 
 /// The line of one connection.
@@ -84,7 +77,7 @@ impl Line {
         match front.what {
             What::Write(Commit::Own(own)) if own == zxid => self.pop(),
             What::Write(Commit::Forwarded) if front.xid.0 == cxid => self.pop(),
-            What::Write(_) | What::Sync { .. } | What::Read(_) | What::Malformed(_) => None,
+            What::Write(_) | What::Sync { .. } | What::Read(_) | What::Refused(_) | What::NoMultiRead => None,
         }
     }
 
@@ -104,7 +97,7 @@ impl Line {
     pub(super) fn next_ready(&mut self) -> Option<Waiting> {
         match self.waiting.front()?.what {
             What::Write(_) | What::Sync { .. } => None,
-            What::Read(_) | What::Malformed(_) => self.pop(),
+            What::Read(_) | What::Refused(_) | What::NoMultiRead => self.pop(),
         }
     }
 

@@ -8,6 +8,7 @@ use super::line::Commit;
 use super::member::{Member, Next};
 use crate::boundary::{AdminOrder, CloseCause, Conn, Event, Input, Port, RoleName, Stop, Timer, Vouch};
 use crate::id::SessionId;
+use crate::limits;
 use crate::quorum::LearnerType;
 use crate::time::{Span, Time};
 use crate::zab::History;
@@ -17,6 +18,17 @@ use crate::zab::History;
 pub(super) struct Looking {
     history: History,
     phase: Phase,
+    read_only: ReadOnly,
+}
+
+/// Reads for clients that put up with a server without its ensemble. Answers to `ReadOnlyZooKeeperServer`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum ReadOnly {
+    /// It is off.
+    Never,
+    /// No leader was found yet: from then on.
+    From(Time),
+    Serving,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,11 +44,12 @@ enum Phase {
 
 impl Clients for Looking {
     fn door(&self) -> Door {
-        Door::Shut
+        match self.read_only {
+            ReadOnly::Serving => Door::ReadOnly,
+            ReadOnly::Never | ReadOnly::From(_) => Door::Shut,
+        }
     }
-    fn used(&mut self, _: SessionId, _: i32) {
-        unreachable!("{NOBODY}")
-    }
+    fn used(&mut self, _: SessionId, _: i32) {}
     fn create_session(&mut self, _: &mut Base, _: SessionId, _: i32) {
         unreachable!("{NOBODY}")
     }
@@ -53,18 +66,30 @@ impl Clients for Looking {
         unreachable!("{NOBODY}")
     }
 }
-const NOBODY: &str = "nobody is served behind a shut door";
+const NOBODY: &str = "without a leader nobody is served but by reads";
+
+impl ReadOnly {
+    /// The time of a search that begins now.
+    fn since(base: &Base) -> ReadOnly {
+        let patience = Span::from_millis(base.config.tick_ms.max(limits::READ_ONLY_AFTER_MS));
+        match &base.config.ensemble {
+            Some(e) if e.read_only_mode => ReadOnly::From(base.now.mono + patience),
+            Some(_) | None => ReadOnly::Never,
+        }
+    }
+}
 
 impl Looking {
     /// At the start of the process.
     pub(super) fn recovering(history: History) -> Looking {
-        Looking { history, phase: Phase::Recovering }
+        Looking { history, phase: Phase::Recovering, read_only: ReadOnly::Never }
     }
 
     /// After another role.
     pub(super) fn begin(base: &mut Base, m: &mut Member, history: History) -> (Looking, Option<Next>) {
         base.become_role(RoleName::Looking);
-        let mut looking = Looking { history, phase: Phase::Voting };
+        let read_only = ReadOnly::since(base);
+        let mut looking = Looking { history, phase: Phase::Voting, read_only };
         let next = match m.learner_type() {
             LearnerType::Observer if m.observer_delay > Span::ZERO => {
                 let delay = Span(m.rng.below(m.observer_delay.0 + 1));
@@ -80,7 +105,11 @@ impl Looking {
         &self.history
     }
 
-    pub(super) fn into_history(self) -> History {
+    /// The role is over: the history goes on.
+    pub(super) fn end(self, base: &mut Base) -> History {
+        if self.read_only == ReadOnly::Serving {
+            base.role_over();
+        }
         self.history
     }
 
@@ -89,7 +118,11 @@ impl Looking {
             Phase::Resting { until } => Some((until, Timer::Election)),
             Phase::Recovering | Phase::Voting => None,
         };
-        base.next_wake().chain(rest)
+        let read_only = match self.read_only {
+            ReadOnly::From(at) => Some((at, Timer::Election)),
+            ReadOnly::Never | ReadOnly::Serving => None,
+        };
+        base.next_wake().chain(rest).chain(read_only)
     }
 
     /// One input.
@@ -99,6 +132,12 @@ impl Looking {
         match input {
             Input::Wake => {
                 base.timers();
+                if let ReadOnly::From(at) = self.read_only
+                    && at <= base.now.mono
+                {
+                    self.read_only = ReadOnly::Serving;
+                    base.become_role(RoleName::ReadOnly);
+                }
                 if let Phase::Resting { until } = self.phase
                     && until <= base.now.mono
                 {
@@ -122,6 +161,7 @@ impl Looking {
                     base.event(Event::Vouched(vouch));
                     if let (Vouch::Recovered(_), Phase::Recovering) = (vouch, self.phase) {
                         base.become_role(RoleName::Looking);
+                        self.read_only = ReadOnly::since(base);
                         self.phase = Phase::Voting;
                         next = m.look(base, &self.history);
                     }

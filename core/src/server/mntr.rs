@@ -25,7 +25,7 @@ pub(super) fn mntr(base: &Base, out: &mut String) {
     put("ephemerals_count", &ephemerals);
     put("approximate_data_size", &base.tree.approximate_data_size());
     put("global_sessions", &base.sessions.len());
-    put("local_sessions", &0);
+    put("local_sessions", &base.local.len());
     put("open_file_descriptor_count", &stats.open_fds);
     put("max_file_descriptor_count", &stats.max_fds);
     let (last, min, max) = match stats.response_size {

@@ -13,6 +13,7 @@ mod front;
 mod leading;
 mod learning;
 mod line;
+mod local;
 mod looking;
 mod member;
 mod mntr;
@@ -42,6 +43,7 @@ use base::Base;
 use conn::Connections;
 use leading::Leading;
 use learning::Learning;
+use local::Local;
 use looking::Looking;
 use member::{Member, Next};
 use solo::Solo;
@@ -79,7 +81,7 @@ pub struct View<'a> {
     pub sessions: &'a Sessions,
     /// What the server is.
     pub role: RoleName,
-    /// True once clients are served.
+    /// True once clients are served, in full.
     pub serving: bool,
     /// The last transaction that got a zxid here or, in an ensemble, was logged.
     pub last_proposed: Zxid,
@@ -102,6 +104,8 @@ impl Server {
             let (server_id, tick) = (config.server_id, Span::from_millis(config.tick_ms));
             Member::recover(server_id, tick, ensemble, &recovered, rng.seed())
         });
+        let (local_sessions, local_upgrading) =
+            config.ensemble.as_ref().map_or((false, false), |e| (e.local_sessions, e.local_upgrading));
         let (tree, store) = Store::open(recovered, &config, rng.seed(), &mut out);
         let base = Base {
             now,
@@ -109,7 +113,9 @@ impl Server {
             role: RoleName::Standalone,
             tree,
             sessions,
+            local: Local::new(local_sessions, local_upgrading, Span::from_millis(config.tick_ms)),
             watches: WatchTable::new(rng.u64()),
+            rng: Rng::new(rng.seed()),
             store,
             conns: Connections::new(config.max_client_cnxns, config.max_cnxns),
             connecting: BTreeMap::new(),
@@ -169,7 +175,7 @@ impl Server {
     fn become_next(&mut self, next: Next) -> Option<Next> {
         let base = &mut self.base;
         let (mut m, history) = match std::mem::replace(&mut self.role, Role::Changing) {
-            Role::Looking(m, looking) => (m, looking.into_history()),
+            Role::Looking(m, looking) => (m, looking.end(base)),
             Role::Leading(m, leading) => (m, leading.end(base)),
             Role::Learning(m, learning) => (m, learning.end(base)),
             Role::Solo(_) | Role::Changing => unreachable!("only members change their roles"),

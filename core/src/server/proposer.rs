@@ -35,6 +35,15 @@ pub(super) struct InFlight {
     pub(super) body: Bytes,
 }
 
+/// What comes of a commit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Committed {
+    /// The connection that may go on with its questions.
+    pub(super) unblocked: Option<Conn>,
+    /// The session that it ended.
+    pub(super) closed: Option<SessionId>,
+}
+
 /// Who asks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asker<'a> {
@@ -119,13 +128,20 @@ impl Proposer {
     }
 
     /// The oldest in flight is committed.
-    pub(super) fn committed(&mut self, base: &mut Base, zxid: Zxid) -> Option<Conn> {
+    pub(super) fn committed(&mut self, base: &mut Base, zxid: Zxid) -> Committed {
         let InFlight { logged, body } = self.in_flight.pop_front().expect("it is in flight");
         assert_eq!(logged.header.zxid, zxid, "commits come in order");
+        let closed = matches!(logged.txn, Txn::CloseSession { .. }).then_some(logged.header.session);
         let (unblocked, digest) = base.commit(logged, body);
         assert!(digest.is_ok(), "{zxid} was prepared for another tree");
         self.outstanding.applied(zxid);
-        unblocked
+        Committed { unblocked, closed }
+    }
+
+    /// The session's creation is in flight.
+    pub(super) fn is_created(&self, session: SessionId) -> bool {
+        let creates = |p: &&InFlight| matches!(p.logged.txn, Txn::CreateSession { .. });
+        self.in_flight.iter().filter(creates).any(|p| p.logged.header.session == session)
     }
 
     /// The transaction that was made last.

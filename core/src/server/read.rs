@@ -43,7 +43,8 @@ pub(super) fn read(base: &mut Base, id: Conn, request: &Request) -> Result<Respo
             Ok(Response::Multi(ops.iter().map(|op| one_of_many(base, id, op)).collect()))
         }
         Request::Sync { path } => Ok(Response::Sync { path: path.clone() }),
-        Request::Ping => Ok(Response::Empty),
+        // Of a local session: what is left to do follows the reply.
+        Request::Ping | Request::CloseSession => Ok(Response::Empty),
         Request::CheckWatches { path, kind } => match base.watches.contains(id, path, *kind) {
             true => Ok(Response::Empty),
             false => Err(ErrorCode::NoWatcher),
@@ -74,7 +75,6 @@ pub(super) fn read(base: &mut Base, id: Conn, request: &Request) -> Result<Respo
         | Request::SetAcl { .. }
         | Request::Multi(_)
         | Request::Reconfig { .. }
-        | Request::CloseSession
         | Request::Check { .. }
         | Request::DeleteContainer { .. }
         | Request::Auth { .. }

@@ -3,7 +3,7 @@
 
 use super::Base;
 use super::conn::State;
-use super::line::{MalformedReply, Waiting, What};
+use super::line::{Waiting, What};
 use super::read;
 use crate::boundary::{CloseCause, Conn, Event};
 use crate::id::{SessionId, Xid, Zxid};
@@ -29,6 +29,7 @@ impl Base {
         self.event(Event::Committed { zxid, txn: body });
         if let Txn::CreateSession { timeout } = txn {
             self.sessions.commit_create(header.session, timeout, self.now.mono);
+            self.local.forget(header.session);
         }
         let mut changes = std::mem::take(&mut self.changes);
         let applied = self.tree.apply(&header, &txn, &mut changes);
@@ -147,7 +148,8 @@ impl Base {
     pub(super) fn answer(&mut self, id: Conn, waiting: Waiting) {
         let result = match &waiting.what {
             What::Read(request) => read::read(self, id, request),
-            What::Malformed(_) => Err(ErrorCode::MarshallingError),
+            What::Refused(code) => Err(*code),
+            What::NoMultiRead => Err(ErrorCode::MarshallingError),
             What::Write(_) | What::Sync { .. } => unreachable!("it waits for the leader's word"),
         };
         let zxid = self.tree.last_zxid();
@@ -155,13 +157,19 @@ impl Base {
         // Whatever xid a ping had.
         let xid = if waiting.op == OpCode::Ping { Xid::PING } else { waiting.xid };
         let bytes = match waiting.what {
-            What::Malformed(MalformedReply::EmptyMulti) => conn.send_frame(|w| {
+            What::NoMultiRead => conn.send_frame(|w| {
                 ReplyHeader { xid, zxid, err: ErrorCode::MarshallingError.code() }.encode(w);
                 Response::Multi(Vec::new()).encode(w);
             }),
             _ => conn.reply(xid, zxid, result.as_ref().map_err(|e| *e)),
         };
         self.note_reply(id, &waiting, zxid, bytes);
+        if waiting.op == OpCode::CloseSession
+            && let Some(session) = self.conns.get(id).and_then(|c| c.session())
+        {
+            self.local.forget(session);
+            self.close(id, CloseCause::SessionClosed);
+        }
     }
 
     fn note_reply(&mut self, id: Conn, waiting: &Waiting, zxid: Zxid, bytes: usize) {

@@ -182,7 +182,7 @@ impl Solo {
     }
 
     fn commit(&mut self, base: &mut Base, zxid: Zxid) {
-        let mut unblocked: Vec<Conn> = self.proposer.committed(base, zxid).into_iter().collect();
+        let mut unblocked: Vec<Conn> = self.proposer.committed(base, zxid).unblocked.into_iter().collect();
         self.proposer.welcome_back(base, zxid, &mut unblocked);
         for id in unblocked {
             clients::pump(self, base, id);

@@ -59,6 +59,8 @@ struct Cluster {
     accepted: u64,
     clients: Vec<Client>,
     events: Vec<(usize, Event)>,
+    /// Local sessions and read-only mode are on.
+    local: bool,
 }
 
 fn parse(members: &str) -> QuorumVerifier {
@@ -71,6 +73,10 @@ fn peer() -> PeerInfo {
 
 impl Cluster {
     fn new(members: &str) -> Cluster {
+        Cluster::with(members, false)
+    }
+
+    fn with(members: &str, local: bool) -> Cluster {
         let sids = parse(members).members().count() as i64;
         let mut cluster = Cluster {
             servers: Vec::new(),
@@ -80,6 +86,7 @@ impl Cluster {
             accepted: 0,
             clients: Vec::new(),
             events: Vec::new(),
+            local,
         };
         (1..=sids).for_each(|sid| cluster.start(sid, members));
         cluster
@@ -92,6 +99,8 @@ impl Cluster {
             Config { server_id: ServerId(sid), tick_ms: 200, skip_acl: true, ..Config::default() };
         let mut ensemble = EnsembleConfig::new(parse(members));
         ensemble.reconfig_enabled = true;
+        (ensemble.local_sessions, ensemble.local_upgrading, ensemble.read_only_mode) =
+            (self.local, self.local, self.local);
         config.ensemble = Some(ensemble);
         let recovered = recover(&Nothing, &config, 7).expect("nothing recovers");
         let now = Now { mono: self.now, ..Now::default() };
@@ -217,7 +226,7 @@ impl Cluster {
             timeout: 4000,
             session: session.map_or(SessionId::NONE, |s| s.session),
             password: Some(Bytes::copy_from_slice(session.map_or(&[0; 16], |s| &s.password))),
-            read_only: Some(false),
+            read_only: Some(self.local),
         };
         self.say(c, |w| request.encode(w));
         self.settle();
@@ -400,4 +409,49 @@ fn members_join_and_leave_the_leader_too() {
     t.kill(leader);
     t.kill((0..4).find(|s| *s != next && *s != leader).expect("there are four"));
     assert_eq!(t.call(c, 1, &create("/after", 0)).0.err, 0);
+}
+
+#[test]
+fn local_sessions_are_upgraded_by_their_first_ephemeral() {
+    let mut t = Cluster::with(&members(3, 0), true);
+    t.pass(2000);
+    let sessions = |t: &Cluster, s: usize| t.servers[s].as_ref().expect("it runs").view().sessions.len();
+    for s in 0..3 {
+        let (c, session) = t.connect(s, None);
+        assert_eq!(t.call(c, 1, &create(&format!("/a{s}"), 0)).0.err, 0);
+        assert_eq!(sessions(&t, s), 0, "nobody else knows it");
+        // Elsewhere it is not known.
+        let (_, refused) = t.connect((s + 1) % 3, Some(&session));
+        assert_eq!(refused.session, SessionId::NONE);
+        assert_eq!(t.call(c, 2, &create(&format!("/e{s}"), EPHEMERAL)).0.err, 0);
+        assert_eq!(sessions(&t, s), 1);
+        let (moved, again) = t.connect((s + 1) % 3, Some(&session));
+        assert_eq!(again.session, session.session);
+        assert_eq!(t.call(moved, 3, &Request::CloseSession).0.err, 0);
+        t.pass(100);
+        assert_eq!(sessions(&t, s), 0);
+        // A local one closes without a transaction.
+        let (c, _) = t.connect(s, None);
+        let zxid = t.call(c, 1, &get("/a0")).0.zxid;
+        assert_eq!(t.call(c, 2, &Request::CloseSession).0.zxid, zxid);
+        assert!(t.clients[c].closed);
+    }
+}
+
+#[test]
+fn a_server_without_its_ensemble_may_be_read() {
+    let mut t = Cluster::with(&members(3, 0), true);
+    t.pass(2000);
+    let (c, _) = t.connect(0, None);
+    t.call(c, 1, &create("/a", 0));
+    t.kill(1);
+    t.kill(2);
+    t.pass(5000);
+    let (c, session) = t.connect(0, None);
+    assert_ne!(session.session, SessionId::NONE);
+    assert_eq!(session.read_only, Some(true));
+    assert!(t.call(c, 1, &get("/a")).1.is_some());
+    assert_eq!(t.call(c, 2, &create("/b", 0)).0.err, -119);
+    assert_eq!(t.call(c, 3, &Request::Sync { path: Some("/".into()) }).0.err, -119);
+    assert_eq!(t.call(c, 4, &Request::CloseSession).0.err, 0);
 }

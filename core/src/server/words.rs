@@ -1,6 +1,7 @@
 //! Four-letter words: asked on the client port before any handshake, answered with text, then the connection ends.
 //! Answers to `server.command`. Reads everything, changes only statistics.
 
+use super::clients::Door;
 use super::{Base, mntr};
 use crate::boundary::{CloseCause, Conn, RoleName};
 use crate::config::FourLetterWords;
@@ -42,13 +43,13 @@ pub(super) const VERSION: &str =
     concat!("3.9.3-zebu-", env!("CARGO_PKG_VERSION"), ", built on 2026-11-25 00:00 UTC");
 
 /// Answers and closes.
-pub(super) fn answer(base: &mut Base, serving: bool, id: Conn, word: Word) {
+pub(super) fn answer(base: &mut Base, door: Door, id: Conn, word: Word) {
     base.stats.received += 1;
     if let Some(conn) = base.conns.get_mut(id) {
         conn.stats.received += 1;
     }
     let text = if is_enabled(base, word) {
-        text(base, serving, id, word)
+        text(base, door, id, word)
     } else {
         format!("{} is not executed because it is not in the whitelist.\n", word.text())
     };
@@ -67,12 +68,19 @@ fn is_enabled(base: &Base, word: Word) -> bool {
     }
 }
 
-fn text(base: &mut Base, serving: bool, asker: Conn, word: Word) -> String {
+fn text(base: &mut Base, door: Door, asker: Conn, word: Word) -> String {
     match word {
         Word::Ruok => return "imok".to_owned(),
-        Word::Isro => return if serving { "rw" } else { "null" }.to_owned(),
+        Word::Isro => {
+            return match door {
+                Door::Open => "rw",
+                Door::ReadOnly => "ro",
+                Door::Shut | Door::Closing => "null",
+            }
+            .to_owned();
+        }
         Word::Envi => return envi(base),
-        _ if !serving => {
+        _ if matches!(door, Door::Shut | Door::Closing) => {
             let line_end = if word == Word::Hash { "" } else { "\n" };
             return format!("This ZooKeeper instance is not currently serving requests{line_end}");
         }
@@ -82,6 +90,9 @@ fn text(base: &mut Base, serving: bool, asker: Conn, word: Word) -> String {
     match word {
         Word::Srvr => {
             version_line(&mut out);
+            if base.role == RoleName::ReadOnly {
+                out.push_str("READ-ONLY mode; serving only read-only clients\n");
+            }
             server_lines(base, &mut out);
         }
         Word::Stat => {
@@ -160,6 +171,7 @@ pub(super) fn mode(role: RoleName) -> &'static str {
         RoleName::Leader => "leader",
         RoleName::Follower => "follower",
         RoleName::Observer => "observer",
+        RoleName::ReadOnly => "read-only",
     }
 }
 
