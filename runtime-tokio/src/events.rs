@@ -11,6 +11,7 @@ pub(crate) fn log(event: &Event) {
             RoleName::Leader => info!("leading"),
             RoleName::Follower => info!("following"),
             RoleName::Observer => info!("observing"),
+            RoleName::ReadOnly => info!("no leader: serving reads to whoever puts up with that"),
         },
         Event::Proposed { zxid, .. } => trace!(%zxid, "proposed"),
         Event::Logged { zxid, .. } => trace!(%zxid, "logged"),
