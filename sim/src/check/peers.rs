@@ -243,7 +243,11 @@ impl Peers {
         match event {
             Event::Became(role) => match role {
                 RoleName::Looking => self.crash(server),
-                RoleName::ReadOnly | RoleName::Leader | RoleName::Follower | RoleName::Observer | RoleName::Standalone => {}
+                RoleName::ReadOnly
+                | RoleName::Leader
+                | RoleName::Follower
+                | RoleName::Observer
+                | RoleName::Standalone => {}
             },
             Event::RoleLost { .. } => self.crash(server),
             Event::Established { epoch } => self.established(cx, me, *epoch, found),
