@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
-use tokio::task::{AbortHandle, spawn_local};
+use tokio::task::{AbortHandle, JoinHandle, spawn_local};
 use tokio::time::{sleep, sleep_until};
 use tracing::{debug, info, warn};
 use zebu_core::addr::Addr;
@@ -129,7 +129,7 @@ pub(crate) struct Node {
     /// Connections that are being dialled, with the task that does it.
     dials: HashMap<Conn, AbortHandle, FixedState>,
     /// The tasks that accept.
-    listeners: Vec<AbortHandle>,
+    listeners: Vec<JoinHandle<()>>,
     /// Where the last dial failed: the log tells of that once.
     unreachable: BTreeSet<Addr>,
     /// Links with something to write that no task waits for.
@@ -276,9 +276,8 @@ impl Node {
                 for (_, link) in self.links.drain() {
                     link.leave(Phase::Closing);
                 }
-                // Whoever comes now is refused, and tries another server at once.
-                let dials = self.dials.drain().map(|(_, task)| task);
-                dials.chain(self.listeners.drain(..)).for_each(|task| task.abort());
+                self.dials.drain().for_each(|(_, task)| task.abort());
+                self.close_ports();
             }
         }
     }
@@ -308,7 +307,13 @@ impl Node {
     /// Lets others in, until the server ends.
     pub(crate) fn listen(&mut self, listener: TcpListener, port: Port) {
         let node = self.me.upgrade().expect("a node is called through its Rc");
-        self.listeners.push(spawn_local(accept(node, listener, port)).abort_handle());
+        self.listeners.push(spawn_local(accept(node, listener, port)));
+    }
+
+    /// Lets nobody in any more.
+    pub(crate) fn close_ports(&mut self) -> Vec<JoinHandle<()>> {
+        self.listeners.iter().for_each(JoinHandle::abort);
+        std::mem::take(&mut self.listeners)
     }
 
     /// Takes in a connection that came to one of the ports.

@@ -395,6 +395,12 @@ async fn feed_gauges(node: Rc<RefCell<Node>>) {
 
 async fn stop_in_order(node: &Rc<RefCell<Node>>) -> Result<(), ServeError> {
     let signals = node.borrow().signals();
+    // Whoever comes now is refused and goes elsewhere at once; and who loses this server sees that it is gone for good.
+    let ports = node.borrow_mut().close_ports();
+    for port in ports {
+        // It has been aborted: there is no other way for it to end.
+        let _ = port.await;
+    }
     node.borrow_mut().admin(AdminOrder::Shutdown);
     let result = match timeout(STOP_LIMIT, signals.end()).await {
         Ok(End::Stopped(Stop::Ordered)) => Ok(()),
