@@ -44,8 +44,9 @@ pub const ELECTION_STRANGERS: usize = 256;
 /// Youth of an election connection, ms: within it a smaller server's call for a connection crossed ours on the way.
 pub const ELECTION_YOUNG_MS: u64 = 500;
 
-/// First and longest pause between dials to a server that a vote waits for, ms.
-pub const ELECTION_REDIAL_MS: (u64, u64) = (100, 1000);
+/// First and longest pause between dials to a server that a vote waits for, ms; each is twice the one before. The first is
+/// short: a process that is being killed may take one more connection, and the next dial says that it is gone.
+pub const ELECTION_REDIAL_MS: (u64, u64) = (10, 1000);
 
 /// Longest pause before a vote is told again while other voters are heard of, ms; ZooKeeper's maxNotificationInterval of a
 /// minute is for silence.

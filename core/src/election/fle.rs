@@ -261,8 +261,11 @@ impl FastLeaderElection {
             State::Settled(_) => {}
             State::Looking(l) => {
                 (l.heard, l.resend_at) = (true, l.resend_at.min(now + longest));
+                // Whoever is behind is told. So is who begins just now, with a worse vote: it may have had a leader yet when
+                // this server's vote came, and would wait for the next telling. The better vote gets no answer, so this ends.
+                let behind = n.round < self.round || (n.round == self.round && n.vote < l.proposal);
                 // Whoever has no vote cannot call others into its round: they would answer each other for ever.
-                if asks && n.round < self.round && self.view.is_voter(self.me) {
+                if asks && behind && self.view.is_voter(self.me) {
                     let proposal = l.proposal;
                     out.push(Said::Send(from, self.notification(proposal, self.round)));
                 }

@@ -19,6 +19,7 @@ use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeMap, BTreeSet};
 
 const REDIAL_FIRST: Span = Span::from_millis(limits::ELECTION_REDIAL_MS.0);
+const YOUNG: Span = Span::from_millis(limits::ELECTION_YOUNG_MS);
 const REDIAL_LAST: Span = Span::from_millis(limits::ELECTION_REDIAL_MS.1);
 
 /// An accepted connection that has not said yet who it is.
@@ -139,11 +140,11 @@ impl Links {
     /// whoever connects by itself: the last vote helps others to decide.
     pub(super) fn set_looking(&mut self, looking: bool) {
         self.looking = looking;
-        if !looking {
-            for peer in self.peers.values_mut() {
-                if let Link::Resting { .. } = peer.link {
-                    peer.link = Link::Down;
-                }
+        for peer in self.peers.values_mut() {
+            peer.pause = REDIAL_FIRST;
+            match peer.link {
+                Link::Resting { .. } if !looking => peer.link = Link::Down,
+                Link::Down | Link::Resting { .. } | Link::Dialing { .. } | Link::Up(_) => {}
             }
         }
     }
@@ -325,9 +326,7 @@ impl Links {
         let peer = self.peers.get_mut(&sid).expect("made by the caller");
         match &peer.link {
             Link::Dialing { .. } => return,
-            Link::Up(up) if step.now.since(up.since) < Span::from_millis(limits::ELECTION_YOUNG_MS) => {
-                return;
-            }
+            Link::Up(up) if step.now.since(up.since) < YOUNG => return,
             Link::Down | Link::Resting { .. } | Link::Up(_) => {}
         }
         peer.asked = true;
@@ -419,6 +418,11 @@ impl Links {
         } else if self.looking && peer.waiting.is_none() {
             // It may have been lost with the connection.
             peer.waiting = peer.last.clone();
+        }
+        // One that stood for a while: the other side has most likely ended, and a dial that is refused says so at once.
+        let stood = matches!(&peer.link, Link::Up(up) if step.now.since(up.since) >= YOUNG);
+        if stood && self.looking && self.is_member(sid) {
+            return self.dial(step, sid);
         }
         self.rest(step, sid);
     }

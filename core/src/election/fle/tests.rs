@@ -71,12 +71,19 @@ fn it_begins_with_itself_in_round_one() {
 }
 
 #[test]
-fn a_better_vote_is_adopted_and_told_a_worse_one_is_not() {
+fn a_better_vote_is_adopted_and_told_a_worse_one_is_answered_with_the_own() {
     let mut p = Peer::start(2, members(3, 0, ""), history(1, 5));
     p.sent();
+    // Who says so may have had a leader when this server's vote came to it.
     p.hear(1, 1, says(Looks, 1, 1, 1, 4));
+    assert_eq!(p.sent(), [(1, Looks, 2, 1)]);
     p.hear(1, 3, says(Looks, 3, 1, 0, 9));
+    assert_eq!(p.sent(), [(3, Looks, 2, 1)]);
+    // An equal one has no answer, so this ends.
+    p.hear(1, 1, says(Looks, 2, 1, 1, 5));
     assert_eq!(p.sent(), []);
+    let mut p = Peer::start(2, members(3, 0, ""), history(1, 5));
+    p.sent();
     p.hear(1, 3, says(Looks, 3, 1, 1, 5));
     assert_eq!(p.sent(), [(1, Looks, 3, 1), (3, Looks, 3, 1)]);
 }
@@ -215,7 +222,7 @@ fn votes_of_no_account() {
     p.hear(1, 2, says(Observing, 3, 1, 0, 0));
     // A voter that lost its disk.
     p.hear(1, 2, says(Looks, 2, 1, -1, -1));
-    assert_eq!(p.sent(), []);
+    assert_eq!(p.sent(), [(2, Looks, 3, 1)], "it is told, and does not count");
     // An observer asks: it is told the current vote in the current round, and does not count.
     p.hear(1, 4, says(Looks, i64::MIN, 9, i64::MIN, i64::MIN));
     assert_eq!(p.sent(), [(4, Looks, 3, 1)]);
@@ -336,7 +343,7 @@ fn a_newer_configuration_is_taken_over_while_looking() {
     p.said.clear();
     p.hear(1, 1, with(newer));
     p.hear(1, 1, with("server.1=h1"));
-    assert_eq!(p.sent(), []);
+    assert_eq!(p.sent(), [(1, Looks, 3, 9), (1, Looks, 3, 9)], "only the votes are answered");
     p.hear(2, 2, votes(3, 9));
     p.hear(2, 1, votes(3, 9));
     assert_eq!(p.decided(), Some((Leading, 3, 9)));

@@ -174,7 +174,7 @@ fn dials_that_fail_are_repeated_while_looking() {
             s.closed(conn);
         }
     }
-    assert_eq!(pauses, [100, 200, 400, 800, 1000, 1000]);
+    assert_eq!(pauses, [10, 20, 40, 80, 160, 320]);
     // Not any more once there is a leader.
     s.links.set_looking(false);
     assert_eq!(s.links.next_wake(), None);
@@ -200,15 +200,23 @@ fn a_broken_connection_is_dialled_again_with_the_last_message() {
     s.send(1, "one").opened(1).did();
     assert_eq!(s.closed(1).did(), []);
     assert!(s.links.absent().is_empty(), "it may still be there");
-    assert_eq!(s.at(100).wake().did(), [Dial(3, "h1:3888".into())]);
+    assert_eq!(s.at(10).wake().did(), [Dial(3, "h1:3888".into())]);
     assert_eq!(s.opened(3).did(), [Hello(3), Send(3, "one")]);
+    // One that stood for a while is dialled at once: who has ended refuses, and is known to be absent.
+    assert_eq!(s.at(600).closed(3).did(), [Dial(5, "h1:3888".into())]);
+    assert_eq!(s.opened(5).did(), [Hello(5), Send(5, "one")]);
+    assert_eq!(s.at(1200).closed(5).did(), [Dial(7, "h1:3888".into())]);
+    s.closed(7);
+    assert_eq!(s.links.absent().len(), 1);
+    assert_eq!(s.at(1220).wake().did(), [Dial(9, "h1:3888".into())]);
+    assert_eq!(s.opened(9).did(), [Hello(9), Send(9, "one")]);
     // With a leader, only when there is something to say; then the stale message is not told.
     s.links.set_looking(false);
-    s.closed(3);
+    s.closed(9);
     assert_eq!(s.links.next_wake(), None);
-    assert_eq!(s.send(1, "two").opened(5).did(), [Dial(5, "h1:3888".into()), Hello(5), Send(5, "two")]);
-    s.closed(5).opened(6).receive(6, &hello(1, "h1:3888"));
-    assert_eq!(s.opened(7).did(), [Close(6), Dial(7, "h1:3888".into()), Hello(7), Send(7, "two")]);
+    assert_eq!(s.send(1, "two").opened(11).did(), [Dial(11, "h1:3888".into()), Hello(11), Send(11, "two")]);
+    s.closed(11).opened(6).receive(6, &hello(1, "h1:3888"));
+    assert_eq!(s.opened(13).did(), [Close(6), Dial(13, "h1:3888".into()), Hello(13), Send(13, "two")]);
 }
 
 #[test]
