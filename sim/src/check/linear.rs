@@ -370,7 +370,8 @@ impl Order {
             let (rule, bound) = if sync { (Rule::C5, facts.real) } else { (Rule::C6, facts.fresh) };
             found.look(rule);
             // A leader that has been superseded and does not know it yet may have answered: zxids of an epoch begin with it.
-            let excused = sync && index < bound && Epoch::of(reply.zxid) < facts.epoch;
+            let superseded = Epoch::of(reply.zxid) < facts.epoch;
+            let excused = sync && index < bound && superseded && !limits.strict_sync;
             found.looks.excused_syncs += u64::from(excused);
             if index < bound && !excused {
                 found.add(rule, at, || {

@@ -171,6 +171,8 @@ pub struct Limits {
     pub ensemble: Ensemble,
     /// How stale a read may be in real time: 0 for a single server; `None`: not checked.
     pub staleness: Option<Span>,
+    /// Syncs are answered only by leaders that are none other's past. Java's may not know it yet, which is counted and excused.
+    pub strict_sync: bool,
     /// How long a session's sign of life may be under way from a learner to its leader: the time to the next ping, and what
     /// links and pauses of processes of this run may add to it.
     pub touch_lag: Span,
@@ -210,6 +212,7 @@ impl Limits {
         Limits {
             ensemble: Ensemble::of(&config),
             staleness: Some(staleness),
+            strict_sync: true,
             touch_lag,
             leader,
             elections: 5,
