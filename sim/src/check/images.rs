@@ -1,7 +1,7 @@
 //! D1, D2, D3, T2 of an ensemble: what servers vouch for against what a power cut would leave at that moment, and what
 //! recoveries find against all that was ever vouched for.
 
-use super::lines::LineId;
+use super::lines::{LineId, ROOT};
 use super::model::Model;
 use super::peers::Peers;
 use super::{Cx, Found, Rule};
@@ -20,6 +20,12 @@ impl Peers {
             Entry::DiskLied { server } => {
                 self.of(*server).lied = true;
                 self.forgiven = true;
+            }
+            Entry::Wiped { server } => {
+                let p = self.of(*server);
+                p.excused.push(p.promised);
+                (p.lied, p.image) = (false, Image::default());
+                (p.held, p.promised, p.accepted, p.current) = (ROOT, ROOT, Epoch(0), Epoch(0));
             }
             Entry::Restart { server, incarnation } => self.restart(*server, *incarnation),
             Entry::Recovered { server, found: restored, .. } => {
@@ -58,7 +64,6 @@ impl Peers {
             | Entry::Crash { .. }
             | Entry::Refused { .. }
             | Entry::Clock { .. }
-            | Entry::Wiped { .. }
             | Entry::Replica { .. }
             | Entry::Whole { .. }
             | Entry::Phase(_) => {}

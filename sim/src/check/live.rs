@@ -201,7 +201,7 @@ impl Live {
         }
     }
 
-    pub(super) fn finish(&mut self, cx: Cx<'_>, forgiven: bool, found: &mut Found) {
+    pub(super) fn finish(&mut self, cx: Cx<'_>, order: &Order, forgiven: bool, found: &mut Found) {
         let Cx { limits, at, .. } = cx;
         if self.healed.is_none() || forgiven {
             return;
@@ -222,7 +222,10 @@ impl Live {
                 });
             }
         }
-        for start in &self.starting {
+        self.spared(cx, order, found);
+        // Whoever was not healed stays as it is.
+        let healed = self.whole.map(|(set, _)| &cx.h.sets[set.0 as usize]);
+        for start in self.starting.iter().filter(|(s, _)| healed.is_none_or(|set| set.contains(s))) {
             self.started_in_time(cx, *start, found);
         }
     }

@@ -11,13 +11,15 @@
 //! | `sessions` | E1, E2, S1, S2, S4 |
 //! | `durable` | D1, D3, D4, T1, T2, Z2, Z3, Z4, F1 of a standalone server |
 //! | `ensemble`, `lines` | which servers are quorums; histories as a tree |
-//! | `peers` | Z1–Z6, D4, T1, L4, F1 of an ensemble |
+//! | `peers` | Z1–Z6, D4, T1 of an ensemble |
+//! | `ending` | L4, F1 of an ensemble |
 //! | `images` | D1, D2, D3, T2 of an ensemble |
 //! | `live` | L1–L3, L5 |
 //! | `wgl` | C1': linearizability by search, without zxids |
 
 mod demand;
 mod durable;
+mod ending;
 mod ensemble;
 mod images;
 mod linear;
@@ -390,6 +392,7 @@ impl Checker {
             }
             Entry::Image { .. }
             | Entry::DiskLied { .. }
+            | Entry::Wiped { .. }
             | Entry::Restart { .. }
             | Entry::Recovered { .. }
             | Entry::Refused { .. }
@@ -398,10 +401,9 @@ impl Checker {
                 Some(_) => self.servers.peers.disk(cx, &self.model, entry, &mut self.found),
             },
             Entry::Phase(Phase::Healed) => self.servers.peers.heal(at),
-            Entry::Wiped { .. }
-            | Entry::Replica { .. }
-            | Entry::Whole { .. }
-            | Entry::Phase(Phase::Probe | Phase::End) => {}
+            Entry::Whole { servers } => self.servers.peers.whole(*servers),
+            Entry::Replica { server, replica } => self.servers.peers.replica(*server, *replica),
+            Entry::Phase(Phase::Probe | Phase::End) => {}
         }
     }
 
@@ -481,7 +483,7 @@ impl Checker {
     pub fn finish(&mut self, h: &History, limits: &Limits) -> &[Violation] {
         let at = h.entries.last().map_or(Time(0), |(at, _)| *at);
         let (cx, found) = (Cx { h, limits, at }, &mut self.found);
-        self.live.finish(cx, self.servers.forgiven(), found);
+        self.live.finish(cx, &self.order, self.servers.forgiven(), found);
         if !self.servers.void() {
             match &limits.config.ensemble {
                 None => self.servers.disks.finish(cx, found),

@@ -1,13 +1,13 @@
-//! Z1–Z6, D4, T1, L4, F1 of an ensemble: who leads, what is proposed, logged, committed and applied, held against the committed
+//! Z1–Z6, D4, T1 of an ensemble: who leads, what is proposed, logged, committed and applied, held against the committed
 //! sequence C. C grows when a leader counts a quorum of acks, and by a leader's whole history when it begins to serve. What
-//! disks hold is in `images`.
+//! disks hold is in `images`, the end of a run in `ending`.
 
 use super::durable::fold;
 use super::lines::{LineId, Lines, ROOT};
 use super::model::{Index, Model, Place};
 use super::txn::{Head, Op};
 use super::{Cx, Ensemble, Found, Rule};
-use crate::history::Image;
+use crate::history::{Image, Ref};
 use bytes::Bytes;
 use zebu_core::boundary::{Event, RoleName};
 use zebu_core::id::{Epoch, ServerId, Zxid};
@@ -26,7 +26,7 @@ pub(super) struct Peer {
     /// What its tree holds.
     pub(super) applied: LineId,
     /// Committed, perhaps not applied yet.
-    committed: LineId,
+    pub(super) committed: LineId,
     /// Clients are served under the leader of this epoch.
     pub(super) serves: Option<Epoch>,
     pub(super) image: Image,
@@ -40,6 +40,8 @@ pub(super) struct Peer {
     pub(super) acked_epochs: Vec<Epoch>,
     pub(super) acks: Vec<(Epoch, Zxid)>,
     pub(super) lied: bool,
+    /// What it had vouched for when its disk was wiped: whoever wiped it saw to it that all others hold that.
+    pub(super) excused: Vec<LineId>,
 }
 
 /// A leader's time.
@@ -54,6 +56,8 @@ pub(super) struct Reign {
     pub(super) active: bool,
     over: bool,
     proposed: Zxid,
+    /// Its last entry, proposed or of its history; it may not be logged yet.
+    last: LineId,
     committed: Zxid,
 }
 
@@ -69,7 +73,11 @@ pub(super) struct Peers {
     configs: Vec<(LineId, Ensemble)>,
     /// So much of C was shown to clients.
     shown: Index,
-    healed: Option<Time>,
+    pub(super) healed: Option<Time>,
+    /// Who is healed; `None`: everyone.
+    pub(super) whole: Option<Ref>,
+    /// What healed servers have come to in the end.
+    pub(super) replicas: Vec<(ServerId, Ref)>,
     epochs_since: usize,
     pub(super) forgiven: bool,
     pub(super) void: bool,
@@ -84,6 +92,8 @@ impl Peers {
         self.configs.clear();
         self.shown = 0;
         self.healed = None;
+        self.whole = None;
+        self.replicas.clear();
         self.epochs_since = 0;
         self.forgiven = false;
         self.void = false;
@@ -127,6 +137,7 @@ impl Peers {
                 acked_epochs: Vec::new(),
                 acks: Vec::new(),
                 lied: false,
+                excused: Vec::new(),
             });
             self.peers.len() - 1
         });
@@ -193,7 +204,9 @@ impl Peers {
     }
 
     fn has(&self, p: &Peer, id: LineId, since: Epoch) -> bool {
-        p.lied || (p.image.current >= since && self.lines.holds(p.held, id))
+        p.lied
+            || (p.image.current >= since && self.lines.holds(p.held, id))
+            || p.excused.iter().any(|e| self.lines.holds(*e, id))
     }
 
     /// A client was shown this zxid.
@@ -217,6 +230,14 @@ impl Peers {
 
     pub(super) fn heal(&mut self, at: Time) {
         self.healed = Some(at);
+    }
+
+    pub(super) fn whole(&mut self, servers: Ref) {
+        self.whole = self.healed.map(|_| servers);
+    }
+
+    pub(super) fn replica(&mut self, server: ServerId, replica: Ref) {
+        self.replicas.push((server, replica));
     }
 
     /// What it leads is over.
@@ -311,7 +332,18 @@ impl Peers {
         self.retire(server);
         let (proposed, committed) = (epoch.start(), epoch.start());
         let (active, over) = (false, false);
-        self.reigns.push(Reign { epoch, server, incarnation, begins, active, over, proposed, committed });
+        let last = begins;
+        self.reigns.push(Reign {
+            epoch,
+            server,
+            incarnation,
+            begins,
+            active,
+            over,
+            proposed,
+            last,
+            committed,
+        });
         if self.healed.is_some() {
             self.epochs_since += 1;
             found.look(Rule::L5);
@@ -374,6 +406,7 @@ impl Peers {
         }
         self.reigns[reign].active = true;
         let tip = self.of(server).tip;
+        self.reigns[reign].last = tip;
         found.look(Rule::Z6);
         let acked = |p: &Peer| p.acks.iter().any(|(e, _)| *e == epoch);
         let (said, held) = (
@@ -439,10 +472,8 @@ impl Peers {
                 format!("server {server}, leader of epoch {epoch}, proposes {zxid} after {before}")
             });
         }
-        let tip = self.of(server).tip;
-        // An own proposal may be logged before it is told of.
-        let parent = if self.lines.zxid(tip) == zxid { self.lines.get(tip).parent } else { tip };
-        self.born(cx, server, (zxid, txn, place), parent, found);
+        let parent = self.reigns[n].last;
+        self.reigns[n].last = self.born(cx, server, (zxid, txn, place), parent, found);
     }
 
     /// Z2: one payload a zxid; D4: one history behind it.
@@ -683,47 +714,5 @@ impl Peers {
     pub(super) fn recovered_at(&mut self, server: ServerId, tip: LineId, tree: LineId) {
         let p = self.of(server);
         (p.tip, p.applied, p.committed, p.serves) = (tip, tree, tree, None);
-    }
-
-    // ---- the end ----
-
-    /// Z3, L4, F1: nothing is committed and not applied; every server serves and has all that was acknowledged.
-    pub(super) fn finish(&self, cx: Cx<'_>, model: &Model, found: &mut Found) {
-        for p in self.peers.iter().filter(|p| p.applied != p.committed) {
-            found.add(Rule::Z3, cx.at, || {
-                let (committed, applied) = (self.lines.zxid(p.committed), self.lines.zxid(p.applied));
-                format!("server {} committed {committed} but applied {applied} only", p.server)
-            });
-        }
-        let Some(healed) = self.healed else { return };
-        if self.forgiven || cx.at.since(healed) < cx.limits.leader {
-            return;
-        }
-        let settled = model.known_before(Time(cx.at.0.saturating_sub(cx.limits.catch_up.0)));
-        for member in self.config_at(cx, self.end()).members() {
-            let server = member.server;
-            found.look(Rule::L4);
-            let p = self.peer(server);
-            let Some(p) = p.filter(|p| p.serves.is_some()) else {
-                found.add(Rule::L4, cx.at, || format!("server {server} does not serve in the end"));
-                continue;
-            };
-            found.look(Rule::F1);
-            match self.in_c(p.applied) {
-                Some(index) if index >= settled => {}
-                Some(index) => found.add(Rule::L4, cx.at, || {
-                    let (is, end) = (model.zxid(index), model.zxid(settled));
-                    format!("server {server} is at {is} in the end, and {end} was committed long ago")
-                }),
-                None => {
-                    let (common, end) = (self.lines.common(p.applied, self.end()), self.end());
-                    let rule = if common == end { Rule::L4 } else { Rule::F1 };
-                    found.add(rule, cx.at, || {
-                        let (is, lost) = (self.lines.zxid(p.applied), self.lines.zxid(end));
-                        format!("server {server} is at {is} in the end, without {lost}, which was committed")
-                    });
-                }
-            }
-        }
     }
 }
