@@ -165,7 +165,8 @@ impl Leading {
     }
 
     pub(super) fn next_wake(&self, base: &Base) -> impl Iterator<Item = (Time, Timer)> {
-        let chores = self.is_serving().then(|| self.proposer.next_wake(base));
+        // Chores wait while nothing can be proposed.
+        let chores = (self.door() == Door::Open).then(|| self.proposer.next_wake(base));
         let zab = self.zab.next_wake().map(|at| (at, Timer::Zab));
         base.next_wake().chain(chores.into_iter().flatten()).chain(zab)
     }
