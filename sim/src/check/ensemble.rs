@@ -61,8 +61,11 @@ impl Ensemble {
         }
         for m in &mut members {
             let of = |list: &[(i64, i64)]| list.iter().find(|(n, _)| *n == m.server.0).map(|(_, v)| *v);
-            m.group = of(&groups).unwrap_or(0);
-            m.weight = of(&weights).unwrap_or(1);
+            let group = of(&groups);
+            m.group = group.unwrap_or(0);
+            // Who is in no group where there are some counts for none.
+            let usual = i64::from(groups.is_empty() || group.is_some());
+            m.weight = of(&weights).unwrap_or(usual);
         }
         members.sort_by_key(|m| m.server);
         Ensemble { members, grouped: !groups.is_empty() }
@@ -138,6 +141,7 @@ mod tests {
         }
         check(&(voters(5) + "group.1=1:2\ngroup.2=3:4\ngroup.3=5\n"));
         check(&(voters(5) + "group.1=1:2\ngroup.2=3:4\ngroup.3=5\nweight.5=0\nweight.1=3\n"));
+        check(&(voters(5) + &line(9, "observer") + "group.1=1:2\ngroup.2=3:4\ngroup.3=5\nweight.1=0\n"));
         check(&(voters(3) + "group.1=1:2:3\nweight.1=3\n"));
         check(&(voters(3) + &line(4, "observer") + "group.1=1\ngroup.2=2:3:4\nweight.4=0\nweight.3=2\n"));
     }
