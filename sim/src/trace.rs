@@ -2,6 +2,7 @@
 
 use crate::history::{Entry, History, ShadowOutcome};
 use crate::queue::Due;
+use crate::scenario::Scenario;
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
 use zebu_core::boundary::{Event, Output};
@@ -15,6 +16,18 @@ pub fn say(line: fmt::Arguments<'_>) {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
         Err(e) => panic!("cannot write to standard output: {e}"),
     }
+}
+
+/// Prints what a run is of.
+pub fn print_shape(plan: &Scenario) {
+    if let Some(e) = &plan.config.ensemble {
+        say(format_args!("{}", e.members));
+        say(format_args!(
+            "tick {} ms, initLimit {}, syncLimit {}, commitLogCount {} of {} bytes, last counter {}",
+            plan.config.tick_ms, e.init_limit, e.sync_limit, e.commit_log_count, e.commit_log_bytes, e.last_counter
+        ));
+    }
+    plan.faults.iter().for_each(|f| say(format_args!("{} {:?} {:?}", clock(f.at), f.upon, f.what)));
 }
 
 /// Prints what is due; servers by their ids.

@@ -93,6 +93,9 @@ impl World {
     /// Runs a scenario from its begin to its end and judges it. The outcome depends on the scenario alone.
     pub fn run(&mut self, plan: Scenario, loud: bool) -> Outcome {
         self.reset(plan, loud);
+        if loud {
+            trace::print_shape(&self.plan);
+        }
         while self.stage != Stage::Over {
             let Some((at, due)) = self.queue.pop() else { break };
             assert!(at >= self.now, "time went back");
