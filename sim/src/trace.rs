@@ -24,7 +24,12 @@ pub fn print_shape(plan: &Scenario) {
         say(format_args!("{}", e.members));
         say(format_args!(
             "tick {} ms, initLimit {}, syncLimit {}, commitLogCount {} of {} bytes, last counter {}",
-            plan.config.tick_ms, e.init_limit, e.sync_limit, e.commit_log_count, e.commit_log_bytes, e.last_counter
+            plan.config.tick_ms,
+            e.init_limit,
+            e.sync_limit,
+            e.commit_log_count,
+            e.commit_log_bytes,
+            e.last_counter
         ));
     }
     plan.faults.iter().for_each(|f| say(format_args!("{} {:?} {:?}", clock(f.at), f.upon, f.what)));
