@@ -350,7 +350,8 @@ impl Learning {
             ZabOut::WriteEpoch { file, epoch } => base.store.write_epoch(file, epoch, &mut base.out),
             ZabOut::Truncate { to } => {
                 base.event(Event::Truncated { to });
-                base.store.truncate(to, &mut base.out);
+                // An epoch's start may lie above its last entry, and name a snapshot.
+                base.store.truncate(to.max(base.tree.last_zxid()), &mut base.out);
             }
             ZabOut::Install { zxid } => self.install(base, zxid),
             ZabOut::Park(vouch) => base.store.park(vouch),
