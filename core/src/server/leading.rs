@@ -443,10 +443,9 @@ impl Leading {
     fn take(&mut self, base: &mut Base, from: Owner, asker: Asker<'_>, request: &Request) -> Zxid {
         let session = asker.session;
         if let Request::CloseSession = request {
-            return match base.sessions.begin_close(session) {
-                true => self.propose(base, asker, Proposal::CloseSession),
-                false => self.propose(base, asker, Proposal::Failed(ErrorCode::SessionExpired)),
-            };
+            let begun = base.sessions.begin_close(session);
+            assert!(begun, "a live session begins to close once");
+            return self.propose(base, asker, Proposal::CloseSession);
         }
         let proposal = if !self.may_write(base, session, request) {
             Proposal::Failed(ErrorCode::SessionExpired)
@@ -504,6 +503,8 @@ impl Leading {
             Some(_) | None => Err(ErrorCode::Unimplemented),
         };
         match refused {
+            // Its close is under way or done already: that ends the connection at the learner.
+            Ok(Request::CloseSession) if !base.sessions.is_live(session) => {}
             Ok(request) => {
                 base.sessions.touch(session, None, base.now.mono);
                 self.take(base, Owner::Learner(conn), asker, &request);
