@@ -443,7 +443,8 @@ impl Leading {
     fn take(&mut self, base: &mut Base, from: Owner, asker: Asker<'_>, request: &Request) -> Zxid {
         let session = asker.session;
         if let Request::CloseSession = request {
-            let begun = base.sessions.begin_close(session);
+            // One that is being made global is in no table yet; its creation comes first.
+            let begun = base.sessions.begin_close(session) || self.proposer.is_created(session);
             assert!(begun, "a live session begins to close once");
             return self.propose(base, asker, Proposal::CloseSession);
         }
@@ -504,7 +505,8 @@ impl Leading {
         };
         match refused {
             // Its close is under way or done already: that ends the connection at the learner.
-            Ok(Request::CloseSession) if !base.sessions.is_live(session) => {}
+            Ok(Request::CloseSession)
+                if !base.sessions.is_live(session) && !self.proposer.is_created(session) => {}
             Ok(request) => {
                 base.sessions.touch(session, None, base.now.mono);
                 self.take(base, Owner::Learner(conn), asker, &request);
