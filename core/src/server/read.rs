@@ -224,6 +224,8 @@ pub(super) fn write_result(txn: &Txn, applied: Applied) -> Result<Response, Erro
 
 fn op_result(txn: &Txn, applied: Applied) -> OpResult {
     match (txn, applied) {
+        // Of a failed multi; a Java leader leaves what stood before the culprit as it was asked.
+        (_, Applied::Failed(err)) => OpResult::Error(ErrorCode::from_code(err)),
         (Txn::Error { err }, _) => OpResult::Error(ErrorCode::from_code(*err)),
         (Txn::Create(c), Applied::Stat(stat)) => match c.kind {
             CreateKind::Node { create2: false, .. } => OpResult::Create(c.path.clone()),
@@ -235,5 +237,30 @@ fn op_result(txn: &Txn, applied: Applied) -> OpResult {
         (Txn::Delete { .. }, _) => OpResult::Delete,
         (Txn::Check { .. }, _) => OpResult::Check,
         _ => OpResult::Error(Some(INCONSISTENT)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::SessionId;
+    use crate::proto::TxnHeader;
+    use crate::tree::Tree;
+
+    /// As a Java leader makes it: what stood before the culprit is no error in the transaction.
+    #[test]
+    fn a_failed_multi_of_a_java_leader() {
+        let parts = vec![
+            Txn::Delete { path: "/a".to_owned() },
+            Txn::Check { path: "/".to_owned(), version: 0 },
+            Txn::Error { err: ErrorCode::BadVersion.code() },
+            Txn::Error { err: ErrorCode::RuntimeInconsistency.code() },
+        ];
+        let txn = Txn::Multi(parts);
+        let header = TxnHeader { session: SessionId(1), cxid: 1, zxid: Zxid(1), time: 0 };
+        let applied = Tree::new(0).apply(&header, &txn, &mut Vec::new());
+        let codes = [None, None, Some(ErrorCode::BadVersion), Some(ErrorCode::RuntimeInconsistency)];
+        let want = codes.map(OpResult::Error).to_vec();
+        assert_eq!(write_result(&txn, applied), Ok(Response::Multi(want)));
     }
 }
