@@ -1,51 +1,14 @@
 """Data directories that go between Zebu and a real ZooKeeper 3.9.3. One directory is served by one after the other, some ended by
 SIGTERM, some by SIGKILL; each has to show, node for node with every field, what the one before showed last, and to know the sessions.
 Then the directories of traces/java/datadir that a real server wrote, against the trees that it gave for them."""
-import base64, json, os, random, shutil, sys
+import base64, json, os, shutil, sys
 here = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(here, "..", "real"))
 import servers, tree
-from kazoo.exceptions import KazooException
-from kazoo.security import ACL, Id
 
 # Small logs and snapshots, so that every life has several of both.
 SETTINGS = {"snapCount": 60, "preAllocSize": 64, "extendedTypesEnabled": "true", "autopurge.snapRetainCount": 3}
 HOPS = [("zebu", "kill"), ("java", "stop"), ("zebu", "stop"), ("java", "kill"), ("zebu", "kill"), ("zebu", "stop"), ("java", "stop")]
-
-
-def work(port, seed, count):
-    """Some of every write, from a seed; what fails is wanted too."""
-    rnd, zk = random.Random(seed), tree.client(port)
-    top = "/w%d" % seed
-    zk.create(top, b"top")
-    acls = [[ACL(31, Id("world", "anyone"))], [ACL(1, Id("world", "anyone")), ACL(31, Id("digest", "bob:ikIaKsbtGweaHnb/jKn7OHqbunM="))], [ACL(31, Id("ip", "127.0.0.0/8"))]]
-    datas = [b"", b"x", bytes(range(256)), b"long" * 2000, "\u00e4\u4e2d".encode()]
-    paths = [top]
-    for i in range(count):
-        path = rnd.choice(paths)
-        try:
-            kind = rnd.randrange(10)
-            if kind < 4:
-                made = zk.create("%s/%s%d" % (path, rnd.choice(["n", "a b ", "\u00e4"]), i), rnd.choice(datas), rnd.choice(acls), sequence=rnd.random() < 0.3)
-                paths.append(made)
-            elif kind < 6:
-                zk.set(path, rnd.choice(datas), rnd.choice([-1, -1, 0, 5]))
-            elif kind == 6 and path != top:
-                zk.delete(path)
-                paths.remove(path)
-            elif kind == 7:
-                zk.set_acls(path, rnd.choice(acls))
-            else:
-                t = zk.transaction()
-                t.create(path + "/t%d" % i, b"t")
-                t.set_data(path + "/t%d" % i, b"u")
-                if rnd.random() < 0.3:
-                    t.check(path, 99)
-                t.commit()
-        except KazooException:
-            pass
-    zk.stop()
-    zk.close()
 
 
 def exchange(results):
@@ -61,7 +24,7 @@ def exchange(results):
             else:
                 session = tree.Raw(server.port)
                 results.check(name + ": an ephemeral", session.create_ephemeral("/ephemeral"))
-            work(server.port, i, 150)
+            tree.work(server.port, i, 150)
             before = tree.dump(server.port)
             results.equal(name + ": the ephemeral's owner", before["/ephemeral"][1][7], session.id)
             zxid_now = int(servers.word(server.port, "srvr").partition("Zxid: ")[2].split()[0], 16)

@@ -1,7 +1,9 @@
-"""A whole tree as a client with the super user's rights sees it, and a raw session that a server must keep for a client that
+"""Writes of every kind, a whole tree as a client with the super user's rights sees it, and a raw session that a server must keep for a client that
 does not come back by itself. Needs kazoo on the path."""
-import socket, struct
+import random, socket, struct
 from kazoo.client import KazooClient
+from kazoo.exceptions import KazooException
+from kazoo.security import ACL, Id
 
 STAT = ("czxid", "mzxid", "ctime", "mtime", "version", "cversion", "aversion", "ephemeralOwner", "dataLength", "numChildren", "pzxid")
 
@@ -10,6 +12,41 @@ def client(port):
     zk = KazooClient("127.0.0.1:%d" % port, timeout=20, auth_data=[("digest", "super:test")])
     zk.start(20)
     return zk
+
+
+def work(port, seed, count):
+    """Some of every write, from a seed; what fails is wanted too."""
+    rnd, zk = random.Random(seed), client(port)
+    top = "/w%d" % seed
+    zk.create(top, b"top")
+    acls = [[ACL(31, Id("world", "anyone"))], [ACL(1, Id("world", "anyone")), ACL(31, Id("digest", "bob:ikIaKsbtGweaHnb/jKn7OHqbunM="))], [ACL(31, Id("ip", "127.0.0.0/8"))]]
+    datas = [b"", b"x", bytes(range(256)), b"long" * 2000, "\u00e4\u4e2d".encode()]
+    paths = [top]
+    for i in range(count):
+        path = rnd.choice(paths)
+        try:
+            kind = rnd.randrange(10)
+            if kind < 4:
+                made = zk.create("%s/%s%d" % (path, rnd.choice(["n", "a b ", "\u00e4"]), i), rnd.choice(datas), rnd.choice(acls), sequence=rnd.random() < 0.3)
+                paths.append(made)
+            elif kind < 6:
+                zk.set(path, rnd.choice(datas), rnd.choice([-1, -1, 0, 5]))
+            elif kind == 6 and path != top:
+                zk.delete(path)
+                paths.remove(path)
+            elif kind == 7:
+                zk.set_acls(path, rnd.choice(acls))
+            else:
+                t = zk.transaction()
+                t.create(path + "/t%d" % i, b"t")
+                t.set_data(path + "/t%d" % i, b"u")
+                if rnd.random() < 0.3:
+                    t.check(path, 99)
+                t.commit()
+        except KazooException:
+            pass
+    zk.stop()
+    zk.close()
 
 
 def dump(port):
