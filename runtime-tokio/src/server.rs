@@ -345,10 +345,11 @@ fn start_node(
     };
     let tree_seed = Rng::new(seed).u64();
     let recovered = recover(&**dirs, &core, tree_seed).map_err(ServeError::Recover)?;
+    let fresh = recovered.notes.iter().any(|note| matches!(note, RecoverNote::Fresh));
     for note in &recovered.notes {
-        match note {
-            RecoverNote::Fresh => info!("{note}"),
-            other => warn!("{other}"),
+        match fresh {
+            true => info!("{note}"),
+            false => warn!("{note}"),
         }
     }
     info!(zxid = %recovered.last_zxid, took = ?Duration::from_nanos(clock.now().mono.0), "data loaded");
@@ -371,12 +372,15 @@ fn start_node(
     Ok(node)
 }
 
-/// For a recording: the data directories as recovery is about to find them.
+/// For a recording: the data directories as recovery is about to find them. Where one folder is both, each file is recorded as
+/// what recovery looks for there.
 fn all_files(dirs: &DataDirs) -> io::Result<Vec<record::File>> {
     let mut files = Vec::new();
     for &dir in dirs.distinct() {
         for (name, _) in dirs.list(dir).map_err(io::Error::other)? {
             let bytes = dirs.read(dir, &name).map_err(io::Error::other)?;
+            let is_log = name.starts_with("log.") || name.starts_with("writing.log.");
+            let dir = if dirs.distinct().len() == 1 && is_log { Dir::Log } else { dir };
             files.push(record::File { dir, name, bytes });
         }
     }

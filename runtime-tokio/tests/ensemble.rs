@@ -2,9 +2,11 @@
 //! that was acknowledged.
 
 mod cluster;
+mod replay;
 
 use bytes::Bytes;
-use cluster::{Cluster, LIMIT, run};
+use cluster::{Cluster, LIMIT};
+use replay::replay;
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
@@ -14,6 +16,32 @@ use zebu::bench::load::quick;
 use zebu::client::{ClientState, Zebu};
 use zebu_core::proto::{Acl, CreateMode};
 
+/// Starts one and waits until all serve.
+fn start(servers: usize, observers: usize) -> Cluster {
+    let mut cluster = Cluster::plan(|plan| {
+        plan.servers = servers;
+        plan.observers = observers;
+    });
+    cluster.ensemble.start().unwrap();
+    cluster.ready();
+    cluster
+}
+/// `kill SIGNAL` of the one at this index.
+fn signal(cluster: &Cluster, i: usize, signal: &str) {
+    let pid = cluster.ensemble.members[i].pid().expect("it runs").to_string();
+    assert!(Command::new("kill").arg(signal).arg(pid).status().unwrap().success());
+}
+/// Runs async code with an end.
+fn run<T>(test: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(LIMIT, test).await.expect("in time") })
+}
+/// A session with the one at this index alone.
+async fn session(cluster: &Cluster, i: usize) -> Zebu {
+    let zebu = Zebu::open(quick(&cluster.ensemble.members[i].client.to_string()).unwrap());
+    zebu.connected().await.unwrap();
+    zebu
+}
 async fn create(zebu: &Zebu, path: &str, data: &str, mode: CreateMode) -> String {
     let data = Bytes::copy_from_slice(data.as_bytes());
     zebu.create(path, Some(data), vec![Acl::open()], mode).await.unwrap()
@@ -25,11 +53,11 @@ async fn read(zebu: &Zebu, path: &str) -> String {
 
 #[test]
 fn what_is_written_at_one_server_is_read_at_the_others() {
-    let cluster = Cluster::start(3, 1);
+    let cluster = start(3, 1);
     run(async {
         let mut sessions = Vec::new();
         for i in 0..4 {
-            sessions.push(cluster.session(i).await);
+            sessions.push(session(&cluster, i).await);
         }
         for (i, zebu) in sessions.iter().enumerate() {
             create(zebu, &format!("/{i}"), &i.to_string(), CreateMode::Persistent).await;
@@ -54,7 +82,7 @@ fn what_is_written_at_one_server_is_read_at_the_others() {
 
 #[test]
 fn kill_9_of_each_in_turn_loses_nothing() {
-    let mut cluster = Cluster::start(3, 0);
+    let mut cluster = start(3, 0);
     let load = cluster.load();
     for round in 0..3 {
         let leader = cluster.ready();
@@ -83,16 +111,16 @@ fn kill_9_of_each_in_turn_loses_nothing() {
 
 #[test]
 fn a_leader_that_was_away_for_long_is_told_so() {
-    let cluster = Cluster::start(3, 0);
+    let cluster = start(3, 0);
     let old = cluster.ready();
     let load = cluster.load();
     let at_old = run(async {
-        let zebu = cluster.session(old).await;
+        let zebu = session(&cluster, old).await;
         create(&zebu, "/x", "before", CreateMode::Persistent).await;
         zebu
     });
     drop(at_old);
-    cluster.signal(old, "-STOP");
+    signal(&cluster, old, "-STOP");
     let stopped = Instant::now();
     // syncLimit is a second; its followers notice, the clients that were connected to it do by their own time-outs.
     let others = [(old + 1) % 3, (old + 2) % 3];
@@ -102,12 +130,12 @@ fn a_leader_that_was_away_for_long_is_told_so() {
         std::thread::sleep(Duration::from_millis(20));
     }
     run(async {
-        let zebu = cluster.session(others[0]).await;
+        let zebu = session(&cluster, others[0]).await;
         zebu.set_data("/x", Some("after".into()), -1).await.unwrap();
     });
-    cluster.signal(old, "-CONT");
+    signal(&cluster, old, "-CONT");
     run(async {
-        let zebu = cluster.session(old).await;
+        let zebu = session(&cluster, old).await;
         assert_eq!(read(&zebu, "/x").await, "after");
     });
     cluster.ready();
@@ -118,13 +146,13 @@ fn a_leader_that_was_away_for_long_is_told_so() {
 
 #[test]
 fn a_leader_that_is_told_to_stop_hands_over() {
-    let mut cluster = Cluster::start(3, 0);
+    let mut cluster = start(3, 0);
     let load = cluster.load();
     for _ in 0..3 {
         let leader = cluster.ready();
         assert!(load.goes_on_after(Instant::now(), LIMIT));
         let told = Instant::now();
-        cluster.signal(leader, "-TERM");
+        signal(&cluster, leader, "-TERM");
         let status = cluster.ensemble.members[leader].wait(LIMIT).expect("it ends");
         assert_eq!(status.code(), Some(0));
         assert!(told.elapsed() < Duration::from_secs(5), "it took {:?}", told.elapsed());
@@ -139,7 +167,7 @@ fn a_leader_that_is_told_to_stop_hands_over() {
 
 #[test]
 fn a_session_outlives_every_server_that_it_is_connected_to() {
-    let mut cluster = Cluster::start(3, 0);
+    let mut cluster = start(3, 0);
     // It is driven on a thread of its own, so that it lives while this one waits for servers.
     let background = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let zebu = {
@@ -151,22 +179,22 @@ fn a_session_outlives_every_server_that_it_is_connected_to() {
         zebu.connected().await.unwrap();
         create(&zebu, "/mine", "", CreateMode::Ephemeral).await;
     });
-    let ClientState::Connected { session, .. } = zebu.state() else { panic!("{:?}", zebu.state()) };
+    let ClientState::Connected { session: mine, .. } = zebu.state() else { panic!("{:?}", zebu.state()) };
     for i in 0..3 {
         cluster.ensemble.members[i].kill();
         cluster.ready();
         run(async {
             while zebu.exists("/mine").await.is_err() {}
             let (_, stat) = zebu.get_data("/mine").await.unwrap();
-            assert_eq!(stat.ephemeral_owner, session);
+            assert_eq!(stat.ephemeral_owner, mine);
             zebu.set_data("/mine", Some(i.to_string().into()), -1).await.unwrap();
         });
         cluster.restart(i);
     }
-    assert!(matches!(zebu.state(), ClientState::Connected { session: same, .. } if same == session));
+    assert!(matches!(zebu.state(), ClientState::Connected { session: same, .. } if same == mine));
     run(async {
         zebu.close().await.unwrap();
-        let other = cluster.session(0).await;
+        let other = session(&cluster, 0).await;
         other.sync("/").await.unwrap();
         assert_eq!(other.exists("/mine").await, Ok(None), "an ephemeral ends with its session");
     });
@@ -174,7 +202,7 @@ fn a_session_outlives_every_server_that_it_is_connected_to() {
 
 #[test]
 fn an_observer_comes_and_goes_unnoticed() {
-    let mut cluster = Cluster::start(3, 1);
+    let mut cluster = start(3, 1);
     let load = cluster.load();
     cluster.ensemble.members[3].kill();
     assert!(load.goes_on_after(Instant::now(), LIMIT));
@@ -182,7 +210,7 @@ fn an_observer_comes_and_goes_unnoticed() {
     assert_eq!(cluster.ensemble.members[3].mode().as_deref(), Some("observer"));
     cluster.has_all(&load.stop());
     run(async {
-        let zebu = cluster.session(3).await;
+        let zebu = session(&cluster, 3).await;
         create(&zebu, "/a", "x", CreateMode::Persistent).await;
         assert_eq!(read(&zebu, "/a").await, "x");
     });
@@ -190,7 +218,7 @@ fn an_observer_comes_and_goes_unnoticed() {
 
 #[test]
 fn without_a_quorum_nobody_serves_and_with_one_all_do_again() {
-    let mut cluster = Cluster::start(3, 0);
+    let mut cluster = start(3, 0);
     let leader = cluster.ready();
     let followers = [(leader + 1) % 3, (leader + 2) % 3];
     followers.iter().for_each(|&i| cluster.ensemble.members[i].kill());
@@ -200,9 +228,34 @@ fn without_a_quorum_nobody_serves_and_with_one_all_do_again() {
     }
     cluster.restart(followers[0]);
     run(async {
-        let zebu = cluster.session(leader).await;
+        let zebu = session(&cluster, leader).await;
         create(&zebu, "/a", "x", CreateMode::Persistent).await;
     });
+}
+
+#[test]
+fn recordings_of_members_replay_to_the_same_outputs() {
+    let mut cluster = Cluster::plan(|plan| plan.observers = 1);
+    let record = |cluster: &mut Cluster, i: usize| {
+        let member = &mut cluster.ensemble.members[i];
+        let mut command = member.command(Command::new(env!("CARGO_BIN_EXE_zebu")));
+        command.arg("--record").arg(member.dir.join("recording"));
+        member.start(command).unwrap();
+    };
+    (0..4).for_each(|i| record(&mut cluster, i));
+    let leader = cluster.ready();
+    let load = cluster.load();
+    assert!(load.goes_on_after(Instant::now(), LIMIT));
+    cluster.ensemble.members[leader].kill();
+    assert!(load.goes_on_after(Instant::now() + Duration::from_millis(300), LIMIT));
+    record(&mut cluster, leader);
+    cluster.ready();
+    assert!(load.goes_on_after(Instant::now() + Duration::from_millis(300), LIMIT));
+    cluster.has_all(&load.stop());
+    cluster.ensemble.stop(LIMIT);
+    for member in &cluster.ensemble.members {
+        replay(&std::fs::read(member.dir.join("recording")).unwrap());
+    }
 }
 
 #[test]

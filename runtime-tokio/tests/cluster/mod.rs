@@ -1,10 +1,8 @@
 //! An ensemble of processes for a test, with what the tests do to it.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 use zebu::bench::load::{Load, Written, quick};
-use zebu::client::Zebu;
 use zebu::ensemble::{Ensemble, Plan};
 
 /// For everything that must happen: a machine may be slow, and the test still right.
@@ -19,17 +17,6 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Starts one and waits until all serve.
-    pub(crate) fn start(servers: usize, observers: usize) -> Cluster {
-        let mut cluster = Cluster::plan(|plan| {
-            plan.servers = servers;
-            plan.observers = observers;
-        });
-        cluster.ensemble.start().unwrap();
-        cluster.ready();
-        cluster
-    }
-
     /// Writes the files of one.
     pub(crate) fn plan(change: impl FnOnce(&mut Plan)) -> Cluster {
         let dir = tempfile::tempdir().unwrap();
@@ -44,12 +31,6 @@ impl Cluster {
         let leader = self.ensemble.wait_for_leader(LIMIT).expect("a leader");
         assert!(self.ensemble.wait_for_all(LIMIT), "all serve");
         leader
-    }
-
-    /// `kill SIGNAL` of the one at this index.
-    pub(crate) fn signal(&self, i: usize, signal: &str) {
-        let pid = self.ensemble.members[i].pid().expect("it runs").to_string();
-        assert!(Command::new("kill").arg(signal).arg(pid).status().unwrap().success());
     }
 
     /// Starts it again, and waits until all serve.
@@ -70,13 +51,6 @@ impl Cluster {
             assert_eq!(missing, Vec::<String>::new(), "server {}", member.sid);
         }
     }
-
-    /// A session with the one at this index alone.
-    pub(crate) async fn session(&self, i: usize) -> Zebu {
-        let zebu = Zebu::open(quick(&self.ensemble.members[i].client.to_string()).unwrap());
-        zebu.connected().await.unwrap();
-        zebu
-    }
 }
 
 /// When a test fails, the servers' last words help.
@@ -92,10 +66,4 @@ impl Drop for Cluster {
             eprintln!("--- server {} ({:?}, {:?})\n{last}", member.sid, member.pid(), member.mode());
         }
     }
-}
-
-/// Runs async code with an end.
-pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { tokio::time::timeout(LIMIT, test).await.expect("in time") })
 }
