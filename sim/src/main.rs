@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use anyhow::{Context, Result};
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{IsTerminal, Write as _};
 use std::ops::Range;
@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 use zebu_core::record::MAGIC;
+use zebu_sim::check::Judges;
 use zebu_sim::outcome::Outcome;
 use zebu_sim::replay::{self, ScenarioFile};
 use zebu_sim::scenario::Scenario;
@@ -41,6 +42,9 @@ enum Command {
         /// Print one JSON object on standard output.
         #[arg(long)]
         json: bool,
+        /// Which rules judge: all; or those of clients alone, which look at no server's insides.
+        #[arg(long, value_enum, default_value = "all")]
+        rules: Rules,
     },
     /// Run one seed.
     Run {
@@ -54,6 +58,9 @@ enum Command {
         /// Print every event.
         #[arg(long)]
         events: bool,
+        /// Which rules judge.
+        #[arg(long, value_enum, default_value = "all")]
+        rules: Rules,
     },
     /// Make a failing scenario small.
     Shrink {
@@ -63,6 +70,22 @@ enum Command {
         #[arg(short)]
         out: PathBuf,
     },
+}
+
+/// Rules by the names that the command line knows them by.
+#[derive(Clone, Copy, ValueEnum)]
+enum Rules {
+    All,
+    History,
+}
+
+impl From<Rules> for Judges {
+    fn from(rules: Rules) -> Judges {
+        match rules {
+            Rules::All => Judges::All,
+            Rules::History => Judges::Clients,
+        }
+    }
 }
 
 fn parse_range(text: &str) -> Result<Range<u64>, String> {
@@ -77,9 +100,11 @@ const FAILED: u8 = 3;
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Sweep { seeds, jobs, first, json } => run_sweep(seeds, jobs, first, json),
-        Command::Run { seed } => run_one(Scenario::from_seed(seed), false),
-        Command::Replay { what, events } => run_replay(&what, events),
+        Command::Sweep { seeds, jobs, first, json, rules } => {
+            run_sweep(seeds, jobs, (first, rules.into()), json)
+        }
+        Command::Run { seed } => run_one(Scenario::from_seed(seed), false, Judges::All),
+        Command::Replay { what, events, rules } => run_replay(&what, events, rules.into()),
         Command::Shrink { what, out } => run_shrink(&what, &out),
     };
     match result {
@@ -98,7 +123,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn run_sweep(seeds: Range<u64>, jobs: Option<usize>, first: bool, json: bool) -> Result<ExitCode> {
+fn run_sweep(
+    seeds: Range<u64>,
+    jobs: Option<usize>,
+    (first, judges): (bool, Judges),
+    json: bool,
+) -> Result<ExitCode> {
     let jobs = jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let bar = if std::io::stderr().is_terminal() {
         ProgressBar::new(seeds.end - seeds.start)
@@ -108,7 +138,7 @@ fn run_sweep(seeds: Range<u64>, jobs: Option<usize>, first: bool, json: bool) ->
     let style = "{bar:40} {pos}/{len} seeds  {per_sec}  {eta} left  {msg}";
     bar.set_style(ProgressStyle::with_template(style).context("progress bar")?);
     let began = Instant::now();
-    let sweep = sweep::sweep(seeds, jobs, first, &|done, bad| {
+    let sweep = sweep::sweep(seeds, jobs, first, judges, &|done, bad| {
         bar.set_position(done);
         if bad > 0 {
             bar.set_message(format!("{bad} failed"));
@@ -233,13 +263,13 @@ fn scenario(what: &str) -> Result<ScenarioFile> {
     ScenarioFile::decode(&text).with_context(|| what.to_owned())
 }
 
-fn run_one(plan: Scenario, loud: bool) -> Result<ExitCode> {
+fn run_one(plan: Scenario, loud: bool, judges: Judges) -> Result<ExitCode> {
     let outcome = if loud {
         // A panic is printed where it happens, after the events that led to it.
-        World::new().run(plan, true)
+        World::judged_by(judges).run(plan, true)
     } else {
         sweep::keep_panics();
-        sweep::run(&plan)
+        sweep::run_caught(&mut World::judged_by(judges), plan)
     };
     report(&outcome)?;
     Ok(if outcome.failure().is_none() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
@@ -266,7 +296,7 @@ fn report(outcome: &Outcome) -> std::io::Result<()> {
     writeln!(out, "{}", if outcome.failure().is_none() { "clean" } else { "failed" })
 }
 
-fn run_replay(what: &str, events: bool) -> Result<ExitCode> {
+fn run_replay(what: &str, events: bool, judges: Judges) -> Result<ExitCode> {
     if what.parse::<u64>().is_err() {
         let bytes = std::fs::read(what).with_context(|| format!("cannot read {what}"))?;
         if bytes.starts_with(MAGIC) {
@@ -275,7 +305,7 @@ fn run_replay(what: &str, events: bool) -> Result<ExitCode> {
     }
     let file = scenario(what)?;
     file.notes.iter().for_each(|line| trace::say(format_args!("# {line}")));
-    run_one(file.plan, events)
+    run_one(file.plan, events, judges)
 }
 
 fn replay_recording(bytes: &[u8], events: bool) -> Result<ExitCode> {

@@ -114,6 +114,12 @@ impl Peers {
         self.reigns.iter().filter(|r| r.active).map(|r| r.epoch).max().unwrap_or(Epoch(-1))
     }
 
+    /// How far a server has come that serves in the newest epoch.
+    pub(super) fn last_applied(&self) -> LineId {
+        let come = |p: &&Peer| (p.serves, self.lines.get(p.applied).depth);
+        self.peers.iter().max_by_key(come).map_or(ROOT, |p| p.applied)
+    }
+
     /// Who leads this epoch, once it serves.
     pub(super) fn leader_of(&self, epoch: Epoch) -> Option<ServerId> {
         self.reigns.iter().find(|r| r.epoch == epoch && r.active).map(|r| r.server)

@@ -11,7 +11,7 @@ mod raws;
 mod server;
 
 use crate::check::wgl::{self, Verdict};
-use crate::check::{Checker, Limits, Rule};
+use crate::check::{Checker, Judges, Limits, Rule};
 use crate::clock::Clock;
 use crate::disk::Lanes;
 use crate::history::History;
@@ -74,6 +74,7 @@ pub struct World {
     client_out: Vec<ClientOutput>,
     scratch: Vec<u8>,
     checker: Checker,
+    judges: Judges,
 }
 
 /// Lanes of a server's disk for this start of its process.
@@ -88,6 +89,16 @@ impl World {
     /// A world that has not run yet.
     pub fn new() -> World {
         World::default()
+    }
+
+    /// One whose runs are judged by these rules.
+    pub fn judged_by(judges: Judges) -> World {
+        World { judges, ..World::default() }
+    }
+
+    /// The rules that its runs are judged by.
+    pub fn judges(&self) -> Judges {
+        self.judges
     }
 
     /// Runs a scenario from its begin to its end and judges it. The outcome depends on the scenario alone.
@@ -234,7 +245,11 @@ impl World {
 
     fn judge(&mut self) -> Outcome {
         let limits = self.limits();
-        let mut violations = self.checker.run(&self.history, &limits).to_vec();
+        let mut violations = match self.judges {
+            Judges::All => self.checker.run(&self.history, &limits),
+            Judges::Clients => self.checker.run_for_clients(&self.history, &limits),
+        }
+        .to_vec();
         let mut looks = self.checker.looks().clone();
         if self.plan.seed.is_multiple_of(SEARCH_EVERY) {
             looks.rules[Rule::C1Search as usize] += 1;
