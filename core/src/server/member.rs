@@ -72,7 +72,9 @@ impl Member {
                 max_interval: ms(times.max_notification_ms),
                 finalize_wait: ms(times.finalize_wait_ms),
                 dial_timeout: ms(times.dial_timeout_ms),
-                handshake_timeout: Span(tick.0.saturating_mul(config.sync_limit)),
+                handshake_timeout: times
+                    .handshake_timeout_ms
+                    .map_or(Span(tick.0.saturating_mul(config.sync_limit)), ms),
                 reconfig_enabled: config.reconfig_enabled,
                 rules: config.rules,
             },

@@ -25,6 +25,8 @@ pub(super) struct Membership {
     peer_type: Option<(Entry, LearnerType)>,
     rules: ConfigRules,
     reconfig_enabled: bool,
+    local_sessions: bool,
+    local_upgrading: bool,
     election: ElectionTimes,
     commit_log_count: Option<usize>,
     /// A protection among members that is switched on.
@@ -45,6 +47,8 @@ impl Default for Membership {
             peer_type: None,
             rules: ConfigRules::default(),
             reconfig_enabled: false,
+            local_sessions: false,
+            local_upgrading: false,
             election: ElectionTimes::default(),
             commit_log_count: None,
             protection: None,
@@ -89,6 +93,8 @@ impl Membership {
                 }
             }
             "reconfigEnabled" => self.reconfig_enabled = r.boolean(e)?,
+            "localSessionsEnabled" => self.local_sessions = r.boolean(e)?,
+            "localSessionsUpgradingEnabled" => self.local_upgrading = r.boolean(e)?,
             "quorumListenOnAllIPs" => self.listen_on_all = r.boolean(e)?,
             "electionPortBindRetry" => self.bind_retry = r.number(e, 0, INT_MAX)?,
             "sslQuorum"
@@ -142,6 +148,7 @@ impl Membership {
         r: &mut Reader<'_>,
         data_dir: &Path,
         extended_types: bool,
+        read_only_mode: bool,
     ) -> Result<Part, ConfigError> {
         let Some((members, about)) = self.members(r)? else { return Ok(Part::Standalone(None)) };
         let voters = members.voters().count();
@@ -184,6 +191,9 @@ impl Membership {
         config.election = self.election;
         config.reconfig_enabled = self.reconfig_enabled;
         config.rules = self.rules;
+        config.local_sessions = self.local_sessions;
+        config.local_upgrading = self.local_upgrading;
+        config.read_only_mode = read_only_mode;
         config.commit_log_count = self.commit_log_count.unwrap_or(config.commit_log_count);
         Ok(Part::Member(me, Box::new(config)))
     }

@@ -83,11 +83,9 @@ const NO_EFFECT: [&str; 46] = [
 const NO_EFFECT_PREFIXES: [&str; 6] =
     ["nio.", "netty.", "commitProcessor.", "jvm.pause.", "readonlymode.", "multiAddress."];
 
-const NOT_YET: [&str; 17] = [
+const NOT_YET: [&str; 15] = [
     "secureClientPort",
     "secureClientPortAddress",
-    "localSessionsEnabled",
-    "localSessionsUpgradingEnabled",
     "observerMasterPort",
     "oraclePath",
     "jaasConfig",

@@ -315,7 +315,7 @@ impl Draft {
         let data_dir = self.data_dir.take().ok_or(no_data_dir)?;
         let membership = std::mem::take(&mut self.membership);
         let (listen_on_all, bind_retry) = (membership.listen_on_all, membership.bind_retry);
-        let own_line = match membership.finish(r, &data_dir, self.core.extended_types)? {
+        let own_line = match membership.finish(r, &data_dir, self.core.extended_types, self.read_only_mode)? {
             // A standalone server need not know that the line is its own.
             Part::Standalone(line) => line.filter(|_| self.client_port.is_none()),
             Part::Member(me, config) => {

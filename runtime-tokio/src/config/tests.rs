@@ -207,7 +207,7 @@ fn three_lines_and_myid_make_a_member() {
 fn every_key_of_an_ensemble_lands_where_it_belongs() {
     let folder = Folder::new("4");
     let lines = "clientPortAddress=127.0.0.1\ntickTime=100\ninitLimit=7\nsyncLimit=6\npeerType=observer\nelectionAlg=3\n\
-        standaloneEnabled=false\nreconfigEnabled=true\nmultiAddress.enabled=true\nquorumListenOnAllIPs=true\n\
+        standaloneEnabled=false\nreconfigEnabled=true\nlocalSessionsEnabled=true\nlocalSessionsUpgradingEnabled=true\nreadonlymode.enabled=true\nmultiAddress.enabled=true\nquorumListenOnAllIPs=true\n\
         cnxTimeout=11\nquorumCnxnTimeoutMs=12\nzookeeper.fastleader.minNotificationInterval=13\n\
         fastleader.maxNotificationInterval=14\nobserver.election.DelayMs=15\nzookeeper.commitLogCount=900\n\
         electionPortBindRetry=0\nleaderServes=yes\nclientPort=9\n\
@@ -219,7 +219,7 @@ fn every_key_of_an_ensemble_lands_where_it_belongs() {
         [
             "line 6: 'initLimit' was already set on line 2; this line counts",
             "line 7: 'syncLimit' was already set on line 3; this line counts",
-            "line 12: 'multiAddress.enabled' is honoured; a Java server would ignore it in this file and wants it on its command line"
+            "line 15: 'multiAddress.enabled' is honoured; a Java server would ignore it in this file and wants it on its command line"
         ]
     );
     assert!(config.quorum_listen_on_all_ips);
@@ -232,6 +232,9 @@ fn every_key_of_an_ensemble_lands_where_it_belongs() {
         init_limit: 7,
         sync_limit: 6,
         reconfig_enabled: true,
+        local_sessions: true,
+        local_upgrading: true,
+        read_only_mode: true,
         rules,
         commit_log_count: 900,
         election: ElectionTimes {
