@@ -139,7 +139,7 @@ impl<'a> State<'a> {
                 same_version(*version, node.version)?;
                 Ok(Effect::Check { path })
             }
-            Request::CloseSession => Ok(Effect::Close),
+            Request::CloseSession => self.live(who).map(|()| Effect::Close),
             other => panic!("{:?} is no write", other.op()),
         }
     }
