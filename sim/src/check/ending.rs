@@ -73,9 +73,12 @@ impl Peers {
                     format!("servers {other} and {server} differ in their trees or sessions at {}", mine.last)
                 });
             }
-            let from = |r: &Replica| r.log.first().map_or(Zxid::ZERO, |(z, _)| *z);
-            let from = from(mine).max(from(twin));
-            let common = |r: &Replica| r.log.iter().filter(|(z, _)| *z >= from).copied().collect::<Vec<_>>();
+            // The last writes may be under way still.
+            let ends = |r: &Replica| Some((r.log.first()?.0, r.log.last()?.0));
+            let (Some(mine_at), Some(twin_at)) = (ends(mine), ends(twin)) else { continue };
+            let (from, to) = (mine_at.0.max(twin_at.0), mine_at.1.min(twin_at.1));
+            let within = |z: Zxid| from <= z && z <= to;
+            let common = |r: &Replica| r.log.iter().filter(|(z, _)| within(*z)).copied().collect::<Vec<_>>();
             if common(mine) != common(twin) {
                 found.add(Rule::L4, cx.at, || {
                     format!("the logs of servers {other} and {server} differ above {from}")

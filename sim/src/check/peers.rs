@@ -624,21 +624,25 @@ impl Peers {
         found: &mut Found,
     ) {
         found.look(Rule::Z3);
-        let Some(index) = model.index(zxid) else {
+        let epoch = self.of(server).acked_epochs.last().copied();
+        let begins = self.reigns.iter().find(|r| Some(r.epoch) == epoch).map(|r| r.begins);
+        let id = self.entry(model, zxid);
+        let index = id.and_then(|id| self.in_c(id));
+        // What a leader begins with will be committed once it serves.
+        let promised = |id: &LineId| index.is_some() || begins.is_some_and(|b| self.lines.holds(b, *id));
+        let Some(id) = id.filter(promised) else {
             return found.add(Rule::Z3, cx.at, || {
                 format!("server {server} takes a snapshot at {zxid}, which is not committed")
             });
         };
         found.look(Rule::T1);
-        if model.digest(index) != digest {
-            let wanted = model.digest(index);
+        if let Some(wanted) = index.map(|i| model.digest(i)).filter(|w| *w != digest) {
             found.add(Rule::T1, cx.at, || {
                 format!(
                     "server {server} takes a snapshot at {zxid} with digest {digest:x}, must be {wanted:x}"
                 )
             });
         }
-        let id = index.checked_sub(1).map_or(ROOT, |n| self.committed[n as usize]);
         self.replaced(server, id);
         let p = self.of(server);
         (p.applied, p.committed) = (id, id);

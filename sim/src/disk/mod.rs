@@ -282,6 +282,8 @@ impl Disk {
         self.names.clear();
         self.durable.clear();
         self.pending.clear();
+        // Another disk has not lied yet.
+        self.lied = false;
     }
 
     /// Everything that was written is durable after all.
