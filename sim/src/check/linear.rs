@@ -38,6 +38,8 @@ struct CallFacts {
     known: Index,
     /// The newest epoch whose leader served when it was made.
     epoch: Epoch,
+    /// When it was made.
+    at: Time,
     /// When it was given up for lost, by whom it may have been sent: the handle's number of connections so far.
     lost_on: Option<usize>,
 }
@@ -194,7 +196,7 @@ impl Order {
         handle.open.push_back(call);
         let creds = handle.upto.len() as u16 - 1;
         let (fate, returned, lost_on) = (Fate::Unknown, false, None);
-        let facts = CallFacts { who, fate, returned, creds, real, fresh, known, epoch, lost_on };
+        let facts = CallFacts { who, fate, returned, creds, real, fresh, known, epoch, at, lost_on };
         assert_eq!(self.calls.len(), call.0 as usize, "calls are numbered in order");
         self.calls.push(facts);
     }
@@ -458,7 +460,6 @@ impl Order {
     /// Every transaction of a handle's session is one call's, in order; at most one each.
     pub(super) fn finish(&mut self, cx: Cx<'_>, model: &mut Model, found: &mut Found) {
         let Cx { h, limits, at } = cx;
-        let ensemble = limits.config.ensemble.is_some();
         self.makers.resize(model.last() as usize + 1, None);
         // By handle: calls up to here are used up.
         let mut cursor: Vec<u32> = vec![0; self.handles.len()];
@@ -491,23 +492,19 @@ impl Order {
                 continue;
             }
             let moved = txn.moved(h);
-            let explains = |c: &&Call| {
+            let explains = |model: &mut Model, c: Call| {
                 let facts = self.calls[c.0 as usize];
+                if index <= facts.known || (txn.born != Time(0) && txn.born < facts.at) {
+                    return false;
+                }
                 // One that was refused because its session had moved may be any, also one before those that came through.
-                if moved {
-                    return index > facts.known;
-                }
-                c.0 >= cursor[n] && index > facts.known && {
-                    let asker = self.asker(facts.who, limits);
-                    let request = &h.requests[c.0 as usize];
-                    let by = |n: usize| {
-                        let who = Asker { ids: &asker.ids[..n], ..asker };
-                        Judge { model: &mut *model, h, who, ensemble }.write(index, request, None)
-                    };
-                    self.by_any_credentials(facts.who, facts, by).is_ok()
-                }
+                moved || (c.0 >= cursor[n] && self.explains(cx, model, index, c))
             };
-            let explained = mine[n].iter().find(explains).copied();
+            let mut all = mine[n].iter().copied().filter(|c| explains(model, *c));
+            // The same may have been asked for twice: who could have done it comes before who must not.
+            let first = all.next();
+            let stayed = |c: &Call| self.left_before(n, *c, &txn).is_none();
+            let explained = first.map(|c| if stayed(&c) { c } else { all.find(stayed).unwrap_or(c) });
             found.look(Rule::C1);
             match explained {
                 Some(_) if moved => {}
@@ -526,16 +523,40 @@ impl Order {
 }
 
 impl Order {
-    /// S3: a call that was lost with its connection has not taken effect since another one is the session's.
-    fn stayed(&self, cx: Cx<'_>, handle: usize, lost: Call, txn: &Committed, found: &mut Found) {
+    /// A lost call may have made this state.
+    fn explains(&self, cx: Cx<'_>, model: &mut Model, index: Index, lost: Call) -> bool {
+        let Cx { h, limits, .. } = cx;
+        let facts = self.calls[lost.0 as usize];
+        let asker = self.asker(facts.who, limits);
+        let ensemble = limits.config.ensemble.is_some();
+        let by = |n: usize| {
+            let who = Asker { ids: &asker.ids[..n], ..asker };
+            let request = &h.requests[lost.0 as usize];
+            Judge { model: &mut *model, h, who, ensemble }.write(index, request, None)
+        };
+        self.by_any_credentials(facts.who, facts, by).is_ok()
+    }
+
+    /// When another connection became the session's after the one that a lost call was sent on: that is where to.
+    fn left(&self, handle: usize, lost: Call) -> Option<(Time, ServerId)> {
         let (handle, facts) = (&self.handles[handle], self.calls[lost.0 as usize]);
-        let sent_on = facts.lost_on.and_then(|n| handle.attached.get(n.checked_sub(1)?));
-        let Some((_, conn)) = sent_on else { return };
+        let (_, conn) = handle.attached.get(facts.lost_on?.checked_sub(1)?)?;
         let mine = |a: &&(Time, ServerId, SessionId, Conn)| a.2 == handle.session;
         let mut later = self.attached.iter().filter(mine).skip_while(|a| a.3 != *conn);
-        let Some((moved, server, ..)) = later.nth(1) else { return };
-        found.look(Rule::S3);
-        if txn.born > *moved && !txn.failed {
+        later.nth(1).map(|(at, server, ..)| (*at, *server))
+    }
+
+    /// The session had left the connection of a lost call for this server when the call's transaction was proposed.
+    fn left_before(&self, handle: usize, lost: Call, txn: &Committed) -> Option<ServerId> {
+        self.left(handle, lost).filter(|(at, _)| txn.born > *at && !txn.failed).map(|(_, server)| server)
+    }
+
+    /// S3: a call that was lost with its connection has not taken effect since another one is the session's.
+    fn stayed(&self, cx: Cx<'_>, handle: usize, lost: Call, txn: &Committed, found: &mut Found) {
+        if self.left(handle, lost).is_some() {
+            found.look(Rule::S3);
+        }
+        if let Some(server) = self.left_before(handle, lost, txn) {
             found.add(Rule::S3, cx.at, || {
                 let (call, zxid) = (call(cx.h, lost), txn.zxid);
                 format!(

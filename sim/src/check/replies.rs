@@ -110,9 +110,16 @@ impl Judge<'_> {
         reply: Option<&Reply>,
     ) -> Result<(), Fault> {
         let Op::Multi(logged) = op else {
-            let code = ErrorCode::MarshallingError;
-            let refused = matches!(op, Op::Error { code: c } if *c == code.code());
-            if refused && !demand::parses(parts) {
+            let open = self.model.is_open(self.who.session, index - 1);
+            let fits = |code: ErrorCode| match code {
+                ErrorCode::MarshallingError => !demand::parses(parts),
+                // Not even looked at.
+                ErrorCode::SessionExpired => !open,
+                _ => false,
+            };
+            if let Op::Error { code } = op
+                && let Some(code) = ErrorCode::from_code(*code).filter(|c| fits(*c))
+            {
                 return expect_error(code, reply);
             }
             return Err((Rule::C2, format!("is a multi, but the log has {op:?}")));

@@ -71,7 +71,12 @@ pub(super) struct Sessions {
     touched: Vec<Touched>,
     /// Every connection that was ever a session's: index into `touched`.
     conns: Vec<(Conn, usize)>,
+    /// Sessions made in an ensemble: whose leader, and when on its clock.
+    made: Vec<(SessionId, ServerId, Time)>,
 }
+
+/// The kind of a transaction that makes a session.
+const CREATE_SESSION: i32 = -10;
 
 /// What reading a clock as a line may be off by.
 const ROUNDING: Span = Span(1_000_000);
@@ -81,6 +86,7 @@ impl Sessions {
         self.clocks.clear();
         self.touched.clear();
         self.conns.clear();
+        self.made.clear();
     }
 
     fn clock_mut(&mut self, server: ServerId) -> &mut Clock {
@@ -191,22 +197,38 @@ impl Sessions {
                 // Its request may have lain unread for long.
                 let Some(index) = model.index(*zxid).filter(|i| *i > 0) else { return };
                 let (session, now) = (model.txn(index).session, self.clock_mut(server).mono(at));
+                let leads = self.clock_mut(server).follows == Some(server);
+                if leads && model.txn(index).kind == CREATE_SESSION {
+                    self.made.push((session, server, now));
+                }
                 let mine = |t: &&mut Touched| t.session == session && t.leader == server && !t.expired;
                 if let Some(t) = self.touched.iter_mut().find(mine) {
                     t.maybe = now;
                 }
             }
-            Event::SessionAttached { session, conn, .. } => self.attached(cx, server, *session, *conn),
+            Event::SessionAttached { session, conn, reattached } => {
+                self.attached(cx, server, (*session, *conn, *reattached));
+            }
             Event::SessionExpired { session } => self.expired(cx, model, server, *session, found),
             _ => {}
         }
     }
 
-    fn attached(&mut self, cx: Cx<'_>, server: ServerId, session: SessionId, conn: Conn) {
+    fn attached(
+        &mut self,
+        cx: Cx<'_>,
+        server: ServerId,
+        (session, conn, reattached): (SessionId, Conn, bool),
+    ) {
         let leader = self.clock_mut(server).follows.unwrap_or(server);
         let now = self.clock_mut(leader).mono(cx.at);
-        // A leader had to be asked first: it knows of the handshake.
-        let sure = if leader == server { now } else { now - cx.limits.touch_lag };
+        // A leader had to make it or to be asked first: it knows of the handshake.
+        let made = self.made.iter().rev().find(|(s, l, _)| !reattached && *s == session && *l == leader);
+        let sure = match made {
+            _ if leader == server => now,
+            Some((_, _, made)) => *made,
+            None => now - cx.limits.touch_lag,
+        };
         let n = self.touched.iter().position(|t| t.session == session);
         let n = n.unwrap_or(self.touched.len());
         let closing = self.touched.get(n).is_some_and(|t| t.closing);

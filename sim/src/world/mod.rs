@@ -287,6 +287,9 @@ impl World {
         // Raw connections keep their sessions alive unnoticed.
         let raw = self.plan.raws.iter().map(|r| r.moves.iter().map(|(after, _)| after).sum()).max();
         limits.expiry_slack = Span(limits.expiry_slack.0 + held + raw.unwrap_or(0));
+        if limits.config.ensemble.is_some() {
+            limits.touch_lag = Span(limits.touch_lag.0 + held);
+        }
         limits
     }
 
