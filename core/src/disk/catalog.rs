@@ -143,7 +143,9 @@ mod tests {
             ("writing.log.5", Meaning::Leftover(FileName::LogTemp(Zxid(5)))),
             ("writing.log.5.x", Meaning::Other),
             ("currentEpoch", Meaning::Other),
-            ("currentEpoch.tmp", Meaning::Other),
+            ("currentEpoch.tmp", Meaning::EpochTemp(FileName::CurrentEpochTemp)),
+            ("acceptedEpoch.tmp", Meaning::EpochTemp(FileName::AcceptedEpochTemp)),
+            ("acceptedEpoch.tmp.x", Meaning::Other),
         ] {
             assert_eq!(Meaning::of(name), meaning, "{name}");
         }
