@@ -15,8 +15,8 @@ WAIT = 30               # seconds for whatever is waited for
 USUAL = {"java": re.compile("|".join((
     "EOFException", "Connection reset", "Broken pipe", "Socket closed", "Connection refused", "Interrupt", "ClosedChannel", "EndOfStreamException", "CancelledKeyException",
     "ZooKeeperServer not running",
-    # The first transaction of any learner's connection.
-    r"Got zxid \w+ expected 0x1$"))),
+    # The first transaction of any learner's connection, and of an epoch.
+    r"Got zxid \w+ expected 0x1$", r"Got zxid \w+00000001 expected"))),
     "zebu": re.compile("|".join((
         "cannot connect; it is tried again", "the connection to the leader ended", "the leader cannot be reached", "not in contact with a quorum", "handed over as asked",
         "Epoch is missing: the epoch of the last transaction", "cut off at the leader's word",
@@ -41,17 +41,25 @@ def until(what, test, limit=WAIT):
 class Member(servers.Server):
     """One server of an ensemble. `start` does not wait for a leader."""
 
-    def __init__(self, sid, kind, data, lines, settings, observer):
+    def __init__(self, sid, kind, data, port, lines, settings, observer):
         self.sid, self.lines, self.observer = sid, lines, observer
-        super().__init__(kind, data, tickTime=TICK, initLimit=20, syncLimit=10, extendedTypesEnabled="true", **{CONTAINERS[0]: CONTAINERS[1]}, **settings)
+        super().__init__(kind, data, port, tickTime=TICK, initLimit=20, syncLimit=10, extendedTypesEnabled="true", **{CONTAINERS[0]: CONTAINERS[1]}, **settings)
 
     def command(self):
         with open(os.path.join(self.data, "myid"), "w") as f:
             f.write("%d\n" % self.sid)
         self.log = "%s.%s.log" % (self.data, self.kind)
+        cfg, old = self.data + ".cfg", ""
+        if os.path.exists(cfg):
+            with open(cfg) as f:
+                old = f.read()
         words = super().command()
-        with open(self.data + ".cfg", "a") as f:
+        with open(cfg, "a") as f:
             f.write(self.lines + ("peerType=observer\n" if self.observer else ""))
+        if "dynamicConfigFile" in old:
+            # Its own by now: it knows a later configuration.
+            with open(cfg, "w") as f:
+                f.write(old)
         if self.kind == "zebu":
             return words
         # Java reads this from nowhere else.
@@ -79,7 +87,9 @@ class Member(servers.Server):
         return dict(re.findall(r"^(\w+): (-?\w+)$", servers.word(self.port, "hash"), re.M))
 
     def wipe(self):
+        """Its data, and what it knows of later configurations."""
         shutil.rmtree(os.path.join(self.data, "version-2"))
+        os.remove(self.data + ".cfg")
 
     def mark(self):
         return os.path.getsize(self.log) if os.path.exists(self.log) else 0
@@ -94,13 +104,16 @@ class Member(servers.Server):
 
 
 class Ensemble:
-    """Servers 1, 2, …; {sid: kind}. A context manager that leaves none running."""
+    """Servers 1, 2, …; {sid: kind}. A context manager that leaves none running. `joiners` are not in the others' lines."""
 
-    def __init__(self, name, kinds, observers=(), **settings):
+    def __init__(self, name, kinds, observers=(), joiners=(), **settings):
         top = servers.folder()
-        ports = {s: (servers.free_port(), servers.free_port()) for s in kinds}
-        lines = "".join("server.%d=127.0.0.1:%d:%d:%s\n" % (s, *ports[s], "observer" if s in observers else "participant") for s in kinds)
-        self.all = {s: Member(s, kind, os.path.join(top, "%s%d" % (name, s)), lines, settings, s in observers) for s, kind in kinds.items()}
+        ports = {s: (servers.free_port(), servers.free_port(), servers.free_port()) for s in kinds}
+        self.lines = {s: "server.%d=127.0.0.1:%d:%d:%s;127.0.0.1:%d" % (s, *ports[s][:2], "observer" if s in observers else "participant", ports[s][2]) for s in kinds}
+        self.all = {}
+        for s, kind in kinds.items():
+            lines = "".join(self.lines[other] + "\n" for other in kinds if other == s or other not in joiners)
+            self.all[s] = Member(s, kind, os.path.join(top, "%s%d" % (name, s)), ports[s][2], lines, settings, s in observers)
 
     def __getitem__(self, sid):
         return self.all[sid]
@@ -218,11 +231,11 @@ class Writer(threading.Thread):
         print("%s: %d writes acknowledged, the longest pause %.1f s" % (name, self.acked, self.longest), flush=True)
 
 
-def complaints(results, name, ensemble):
-    """What servers say of packets, in records (a line and the trace below it) that a broken connection does not explain."""
+def complaints(results, name, ensemble, also="$^"):
+    """What servers say of packets, in records (a line and the trace below it) that neither a broken connection nor `also` explains."""
     for m in ensemble.all.values():
         for kind in ("java", "zebu"):
             m.log = "%s.%s.log" % (m.data, kind)
             records = re.split(r"\n(?=\d\d[\d:.TZ-]+ )", "\n".join(m.said("")))
-            odd = [r[:1000] for r in records if BAD[kind].search(r) and not USUAL[kind].search(r)]
+            odd = [r[:1000] for r in records if BAD[kind].search(r) and not USUAL[kind].search(r) and not re.search(also, r)]
             results.check("%s: no complaint of server %d as %s" % (name, m.sid, kind), not odd, "\n  " + "\n  ".join(odd[:20]))

@@ -3,8 +3,9 @@
 import logging, os, signal, struct, sys, time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from ensemble import Ensemble, Writer, complaints, servers, tree, until
-from kazoo.exceptions import KazooException, NodeExistsError
+from kazoo.exceptions import ConnectionLoss, KazooException, NodeExistsError
 from kazoo.client import KazooClient
+from kazoo.handlers.threading import KazooTimeoutError
 from kazoo.security import CREATOR_ALL_ACL, Id
 
 results = servers.Results()
@@ -97,6 +98,16 @@ def clients(name, here, there):
     a.stop()
     a.close()
     tree.work(here.port, next(seeds), 150)
+
+
+def ballast(port, count=40):
+    """Some megabytes, so that a snapshot is many packets."""
+    zk = tree.client(port)
+    zk.create("/ballast", b"")
+    for asked in [zk.create_async("/ballast/%d" % i, os.urandom(250000)) for i in range(count)]:
+        asked.get(20)
+    zk.stop()
+    zk.close()
 
 
 def special(raw, op, path, flags, rest=b""):
@@ -222,6 +233,7 @@ def follower():
         e.start(1, 3)
         results.equal("follower: who leads", e.leader(), 3)
         tree.work(e[1].port, next(seeds), 100)
+        ballast(e[1].port)
         synchronised("follower", e, 2, "SNAP")
         clients("follower", e[2], e[3])
         clients("follower's fellow", e[1], e[2])
@@ -255,6 +267,7 @@ def leader():
         e.start(1, 3)
         results.equal("leader: who leads", e.leader(), 3)
         tree.work(e[1].port, next(seeds), 100)
+        ballast(e[1].port)
         synchronised("leader", e, 2, "SNAP")
         clients("leader", e[2], e[3])
         clients("leader's other follower", e[1], e[2])
@@ -324,13 +337,85 @@ def swap():
         complaints(results, "swap", e)
 
 
+def reconfigure(name, ensemble, at, joining=None, leaving=None):
+    """A client of server `at` changes the configuration; everybody who is in it shows the new one."""
+    zk = tree.client(ensemble[at].port)
+    before, _ = zk.get("/zookeeper/config")
+    try:
+        zk.reconfig(joining=ensemble.lines[joining] if joining else None, leaving=str(leaving) if leaving else None, new_members=None)
+    except ConnectionLoss:
+        # When the leader leaves, clients lose their connections, perhaps before the reply.
+        results.check("%s: the connection is lost when %s leaves" % (name, leaving), leaving)
+    zk.stop()
+    zk.close()
+    members = [m for m in ensemble.running() if m.sid != leaving]
+    ensemble.serving(*(m.sid for m in members))
+
+    def shown(m):
+        zk = tree.client(m.port)
+        try:
+            return sorted(zk.get("/zookeeper/config")[0].decode().split("\n"))
+        finally:
+            zk.stop()
+            zk.close()
+
+    def agreed():
+        try:
+            first, *rest = [shown(m) for m in members]
+            return first if all(r == first for r in rest) and first != sorted(before.decode().split("\n")) else None
+        except (KazooException, KazooTimeoutError):
+            return None
+    config = until("all members show one new configuration", agreed)
+    results.equal("%s: members when %s joins, %s leaves" % (name, joining, leaving), [l.partition("=")[0] for l in config], ["server.%d" % m.sid for m in members] + ["version"])
+
+
+# Java leaves a leader by an exception, and its election module is replaced while it is used.
+RECONFIGURED = 'changes proposed in reconfig|RejectedExecutionException|"leaderServer" is null|leads by reconfiguration|voting servers tolerate no more failures'
+
+
+def reconfiguration():
+    """Members come and go, of both kinds, under leaders of both kinds."""
+    with Ensemble("reconfig", {1: "java", 2: ZEBU, 3: "java", 4: ZEBU}, joiners=[4], reconfigEnabled="true") as e:
+        e.start(1, 3)
+        e.start(2)
+        leader = e.leader()
+        results.equal("reconfig: a real server leads", e[leader].kind, "java")
+        writer = Writer(e)
+        e.start(4)
+        reconfigure("real leader", e, 2, joining=4)
+        writer.progress()
+        # The leader leaves: the others go on under one of them.
+        reconfigure("real leader", e, 2, leaving=leader)
+        e[leader].stop()
+        writer.progress()
+        new = e.leader()
+        print("reconfig: %d leads after %d has left" % (new, leader), flush=True)
+        if e[new].kind == "java":
+            e[new].stop()
+            new = e.leader()
+            e.start(*(s for s in (1, 3) if s != leader))
+        e[leader].wipe()
+        # Java opens no client port to one that is no member.
+        e[leader].start()
+        reconfigure("Zebu leads", e, 4, joining=leader)
+        writer.progress()
+        e.leader()
+        reconfigure("Zebu leads", e, leader, leaving=new)
+        e[new].stop()
+        writer.progress()
+        e.leader()
+        writer.finish(results, "reconfig", e)
+        same_trees("reconfig", e)
+        complaints(results, "reconfig", e, RECONFIGURED)
+
+
 def main():
     logging.disable(logging.CRITICAL)     # kazoo's words about broken connections
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))
     signal.signal(signal.SIGALRM, lambda *_: sys.exit("FAILED the tests do not end within %d s" % LIMIT))
     signal.alarm(LIMIT)
     names = [a for a in sys.argv[1:] if a != "--java"]
-    for scenario in (follower, leader, swap):
+    for scenario in (follower, leader, swap, reconfiguration):
         if names and scenario.__name__ not in names:
             continue
         start = time.monotonic()
