@@ -232,7 +232,7 @@ impl Sessions {
         let n = self.touched.iter().position(|t| t.session == session);
         let n = n.unwrap_or(self.touched.len());
         let closing = self.touched.get(n).is_some_and(|t| t.closing);
-        let (maybe, last, recent, expired) = (now, (cx.at, now), VecDeque::new(), false);
+        let (maybe, last, recent, expired) = (now, (cx.at, sure), VecDeque::new(), false);
         let fresh = Touched { session, conn, server, leader, sure, maybe, last, recent, expired, closing };
         match self.touched.get_mut(n) {
             Some(t) => *t = fresh,
