@@ -12,6 +12,7 @@ use bytes::Bytes;
 use zebu_core::boundary::{Event, RoleName};
 use zebu_core::id::{Epoch, ServerId, Zxid};
 use zebu_core::time::Time;
+use zebu_core::zab::Lost;
 
 /// The kind of a transaction that proposes a configuration.
 const RECONFIG: i32 = 16;
@@ -79,6 +80,8 @@ pub(super) struct Peers {
     /// What healed servers have come to in the end.
     pub(super) replicas: Vec<(ServerId, Ref)>,
     epochs_since: usize,
+    /// Leaders since the last fault that ended as they had to.
+    epochs_due: usize,
     pub(super) forgiven: bool,
     pub(super) void: bool,
 }
@@ -95,6 +98,7 @@ impl Peers {
         self.whole = None;
         self.replicas.clear();
         self.epochs_since = 0;
+        self.epochs_due = 0;
         self.forgiven = false;
         self.void = false;
     }
@@ -276,7 +280,13 @@ impl Peers {
                 | RoleName::Observer
                 | RoleName::Standalone => {}
             },
-            Event::RoleLost { .. } => self.crash(server),
+            Event::RoleLost { why } => {
+                // These are no one's fault, and another leader must follow.
+                let due = matches!(why, Lost::RollOver | Lost::HandedOver | Lost::Deposed(_));
+                let led = self.reign(me.0, me.1).is_some();
+                self.epochs_due += usize::from(due && led && self.healed.is_some());
+                self.crash(server);
+            }
             Event::Established { epoch } => self.established(cx, me, *epoch, found),
             Event::Activated { epoch } => self.activated(cx, model, me, *epoch, found),
             Event::Proposed { zxid, txn } => self.proposed(cx, me, (*zxid, txn, place), found),
@@ -353,9 +363,11 @@ impl Peers {
         if self.healed.is_some() {
             self.epochs_since += 1;
             found.look(Rule::L5);
-            if self.epochs_since == cx.limits.elections + 1 && !self.forgiven {
-                let n = self.epochs_since;
-                found.add(Rule::L5, cx.at, || format!("epoch {epoch} is the {n}th since the last fault"));
+            if self.epochs_since > cx.limits.elections + self.epochs_due && !self.forgiven {
+                let (n, due) = (self.epochs_since, self.epochs_due);
+                found.add(Rule::L5, cx.at, || {
+                    format!("epoch {epoch} is the {n}th since the last fault, and only {due} had to begin")
+                });
             }
         }
     }
