@@ -91,7 +91,7 @@ impl Scenario {
         let frame =
             Scenario { seed, config, separate_log_dir, clocks, net, disk, shadows, ..Scenario::default() };
         let patience = frame.config.tick_ms * 1_000_000;
-        frame.filled(until, clients, patience)
+        frame.filled(until, clients, patience, 0)
     }
 
     /// The members of an ensemble.
@@ -124,13 +124,14 @@ impl Scenario {
             left,
             ..Scenario::default()
         };
-        frame.filled(until, clients, patience)
+        let write = 6 * (net.delay + net.jitter) + 3 * disk.sync_max;
+        frame.filled(until, clients, patience, write / 1_000_000 + 1)
     }
 
     /// With programs, raw connections and faults.
-    fn filled(mut self, until: u64, clients: u16, patience: u64) -> Scenario {
+    fn filled(mut self, until: u64, clients: u16, patience: u64, write_ms: u64) -> Scenario {
         let servers = self.clocks.len() as u8;
-        let mix = Mix::draw(self.seed, &self.config, until, clients);
+        let mix = Mix::draw(self.seed, &self.config, until, clients, write_ms);
         self.clients = (0..clients).map(|c| workload::plan(&mix, c, servers, self.left.servers)).collect();
         self.raws = raw::plans(self.seed, until, servers);
         let busy: Vec<u64> = self.clients.iter().flat_map(|c| c.ops.iter().map(|o| o.at)).collect();

@@ -72,9 +72,8 @@ fn text(roles: &[bool], groups: &[Vec<u8>], r: &mut Stream) -> String {
 
 /// The settings of an ensemble's members.
 pub(crate) fn settings(base: Config, members: QuorumVerifier, r: &mut Stream) -> Config {
-    let tick_ms = r.log_uniform(20, 400);
-    let slow_sessions = r.chance(300);
-    let longest = if slow_sessions { (20 * tick_ms).max(5000) } else { 20 * tick_ms };
+    let tick_ms = if r.chance(200) { r.log_uniform(20, 50) } else { r.log_uniform(50, 400) };
+    let longest = r.pick(&[20 * tick_ms, 40 * tick_ms, (20 * tick_ms).max(5000)]);
     let ensemble = EnsembleConfig {
         init_limit: r.between(4, 10),
         sync_limit: r.between(2, 5),
@@ -82,7 +81,7 @@ pub(crate) fn settings(base: Config, members: QuorumVerifier, r: &mut Stream) ->
         rules: RULES,
         commit_log_count: r.pick(&[2, 3, 5, 50, 500, 10_000, 10_000]),
         commit_log_bytes: if r.chance(150) { r.log_uniform(100, 5000) as usize } else { 16 << 20 },
-        last_counter: if r.chance(250) { r.log_uniform(20, 200) as u32 } else { u32::MAX - 1 },
+        last_counter: if r.chance(250) { r.log_uniform(30, 300) as u32 } else { u32::MAX - 1 },
         ..EnsembleConfig::new(members)
     };
     Config {

@@ -101,6 +101,9 @@ pub struct Mix {
     /// Operations begin before this, ns.
     until: u64,
     tick_ms: u64,
+    /// In an ensemble, how long a write takes when all is well, ms: a client's patience for each server is more than that,
+    /// mostly.
+    write_ms: u64,
     ops_per_client: u64,
     weights: Vec<u32>,
     paths: Vec<String>,
@@ -123,7 +126,7 @@ pub struct Mix {
 
 impl Mix {
     /// What the programs of this seed have in common.
-    pub fn draw(seed: u64, config: &Config, until: u64, clients: u16) -> Mix {
+    pub fn draw(seed: u64, config: &Config, until: u64, clients: u16, write_ms: u64) -> Mix {
         let mut r = Stream::new(seed, Purpose::Swarm, 2, 0);
         let total = r.log_uniform(20, 260);
         let weights = KINDS
@@ -140,6 +143,7 @@ impl Mix {
             seed,
             until,
             tick_ms: config.tick_ms,
+            write_ms,
             ops_per_client: (total / u64::from(clients)).max(4),
             weights,
             paths: paths(&mut r),
@@ -179,13 +183,17 @@ fn paths(r: &mut Stream) -> Vec<String> {
 /// The program of one client that knows some of so many servers; one at least that is not `left` broken in the end.
 pub fn plan(mix: &Mix, name: u16, servers: u8, left: u16) -> ClientPlan {
     let mut r = Stream::new(mix.seed, Purpose::Program, u64::from(name), 0);
-    let timeout_ms = r.log_uniform(mix.tick_ms, 24 * mix.tick_ms) as i32;
+    let mut timeout_ms = r.log_uniform(mix.tick_ms, 24 * mix.tick_ms) as i32;
     let auth = if r.chance(400) { vec![credentials(&mut r)] } else { Vec::new() };
     let reopen_after = r.log_uniform(1_000_000, 1_000_000_000);
     let patience = r.log_uniform(20_000_000, 1_000_000_000);
     let mut writer = Writer { mix, r, client: name, serial: 0 };
     let ops = writer.program();
     let servers = known(servers, left, &mut writer.r);
+    if mix.write_ms > 0 && writer.r.chance(950) {
+        let least = (2 * mix.tick_ms).max(servers.len() as u64 * mix.write_ms);
+        timeout_ms = writer.r.log_uniform(least, 10 * least) as i32;
+    }
     ClientPlan { name, timeout_ms, patience, servers, auth, reopen_after, ops }
 }
 
