@@ -16,8 +16,10 @@ impl Peers {
                 format!("server {} committed {committed} but applied {applied} only", p.server)
             });
         }
-        // A run ends when all is quiet, or when it has been waited for longer than any bound.
-        if self.forgiven || self.healed.is_none() {
+        let Some(healed) = self.healed else { return };
+        // A run that tells of replicas ended since all was quiet, or after it had been waited for longer than any bound.
+        let over = !self.replicas.is_empty() || cx.at.since(healed) >= cx.limits.leader;
+        if self.forgiven || !over {
             return;
         }
         self.replicas_agree(cx, model, found);
@@ -81,7 +83,10 @@ impl Peers {
             let common = |r: &Replica| r.log.iter().filter(|(z, _)| within(*z)).copied().collect::<Vec<_>>();
             if common(mine) != common(twin) {
                 found.add(Rule::L4, cx.at, || {
-                    format!("the logs of servers {other} and {server} differ above {from}")
+                    let (a, b) = (common(twin), common(mine));
+                    let same = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
+                    let (a, b) = (a.get(same).map(|e| e.0), b.get(same).map(|e| e.0));
+                    format!("the logs of servers {other} and {server} differ: at {a:?} and {b:?}")
                 });
             }
         }

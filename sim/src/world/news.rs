@@ -98,7 +98,7 @@ impl World {
                 node.role = RoleName::Looking;
             }
             Event::Truncated { .. } => node.truncated = true,
-            Event::Installed { .. } => node.installed = true,
+            Event::Installed { zxid, .. } => (node.installed, node.installed_at) = (true, *zxid),
             _ => {}
         }
     }

@@ -124,7 +124,7 @@ impl World {
             last: view.tree.last_zxid(),
             digest: view.tree.digest(),
             dump: dump(&view),
-            log: node.disk.log_hashes(),
+            log: node.disk.log_hashes(node.installed_at),
         };
         let server = node.id;
         self.history.replica(Time(self.now), server, replica);

@@ -16,7 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 use zebu_core::boundary::{AdminOrder, Input, Lane, Output, PeerInfo, Port, RoleName, Stop};
 use zebu_core::config::Config;
 use zebu_core::disk::{Recovered, recover};
-use zebu_core::id::{Epoch, ServerId};
+use zebu_core::id::{Epoch, ServerId, Zxid};
 use zebu_core::server::Server;
 use zebu_core::time::Time;
 
@@ -69,6 +69,8 @@ pub(super) struct Node {
     /// How it was brought up to date in this role: cut off, by snapshot.
     pub(super) truncated: bool,
     pub(super) installed: bool,
+    /// The last snapshot that it took from a leader: its log may have a gap there.
+    pub(super) installed_at: Zxid,
     /// The durable image that the history was told last, and whether it may have changed since.
     pub(super) image: Image,
     pub(super) image_stale: bool,
@@ -116,6 +118,7 @@ impl Node {
             serving: false,
             truncated: false,
             installed: false,
+            installed_at: Zxid::ZERO,
             image: Image::default(),
             image_stale: true,
             promised: Promised::default(),
