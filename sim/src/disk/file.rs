@@ -12,6 +12,8 @@ pub struct File {
     synced: usize,
     /// A truncation that was not synced: the durable content is `data[..at]` and then `bytes`.
     undo: Option<Undo>,
+    /// A bit of it has flipped.
+    pub rotten: bool,
     /// How far complete log entries have been counted, and the last one's zxid.
     scan: Scan,
 }
@@ -74,6 +76,7 @@ impl File {
         self.data.clear();
         self.synced = 0;
         self.undo = None;
+        self.rotten = false;
         self.scan = Scan::default();
     }
 
@@ -132,6 +135,7 @@ impl File {
         let at = random.below(self.data.len() as u64) as usize;
         let Some(byte) = self.data.get_mut(at) else { return false };
         *byte ^= 1 << random.below(8);
+        self.rotten = true;
         true
     }
 

@@ -239,17 +239,21 @@ impl Disk {
         out
     }
 
-    /// Every log entry that the page cache shows, in order: its zxid and a hash of its bytes.
-    pub fn log_hashes(&self) -> Vec<(Zxid, u64)> {
+    /// Every log entry above `above`, and above those that are rotten, that the page cache shows, in order: its zxid and a hash
+    /// of its bytes.
+    pub fn log_hashes(&self, above: Zxid) -> Vec<(Zxid, u64)> {
         let mut out = Vec::new();
         for (_, file) in self.logs() {
-            out.extend(file::entries(&self.files[file as usize].data, file::HEADER).map(
-                |(_, zxid, body)| {
-                    let mut hash = Digest::default();
-                    hash.bytes(body);
-                    (Zxid(zxid), hash.value())
-                },
-            ));
+            if self.files[file as usize].rotten {
+                out.clear();
+                continue;
+            }
+            let entries = file::entries(&self.files[file as usize].data, file::HEADER);
+            out.extend(entries.filter(|(_, zxid, _)| *zxid > above.0).map(|(_, zxid, body)| {
+                let mut hash = Digest::default();
+                hash.bytes(body);
+                (Zxid(zxid), hash.value())
+            }));
         }
         out
     }
