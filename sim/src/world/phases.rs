@@ -25,8 +25,8 @@ pub(super) enum Stage {
     Settling(u64),
     /// The survivors read, until this true time.
     Probing(u64),
-    /// Sessions without a client must expire until this true time.
-    Expiring(u64),
+    /// Sessions without a client must expire until the first true time, and everyone must have caught up until the second.
+    Expiring(u64, u64),
     /// The run is over.
     Over,
 }
@@ -69,10 +69,10 @@ impl World {
                 let session = self.plan.config.max_session_timeout_ms as u64 * 1_050_000;
                 let ticks = 3 * self.plan.config.tick_ms * 1_000_000;
                 let wait = if self.has_orphans() { session + ticks } else { 0 };
-                self.stage = Stage::Expiring(self.now + wait);
+                self.stage = Stage::Expiring(self.now + wait, self.now + wait + self.patience());
                 self.look_again();
             }
-            Stage::Expiring(until) if !self.has_orphans() || self.now >= until => {
+            Stage::Expiring(orphans, until) if self.is_over(orphans) || self.now >= until => {
                 self.history.push(Time(self.now), Entry::Phase(Phase::End));
                 for s in 0..self.nodes.len() {
                     self.compare_memory_and_disk(s);
@@ -83,7 +83,7 @@ impl World {
                 self.stage = Stage::Over;
             }
             Stage::Faults | Stage::Over => {}
-            Stage::Settling(_) | Stage::Probing(_) | Stage::Expiring(_) => self.look_again(),
+            Stage::Settling(_) | Stage::Probing(_) | Stage::Expiring(..) => self.look_again(),
         }
     }
 
@@ -108,6 +108,11 @@ impl World {
     fn has_orphans(&self) -> bool {
         let handles = self.actors.iter().filter(|a| a.handle.is_some()).count();
         self.healed().any(|n| n.server.as_ref().is_some_and(|s| s.view().sessions.len() > handles))
+    }
+
+    /// Nothing more is to come, or sessions have had until `orphans` to expire.
+    fn is_over(&self, orphans: u64) -> bool {
+        (!self.has_orphans() || self.now >= orphans) && self.is_quiet()
     }
 
     /// How long it took from the healing to the leader that serves now.
