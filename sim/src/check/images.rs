@@ -19,7 +19,6 @@ impl Peers {
             Entry::Image { server, image } => self.image(cx, model, *server, *image, found),
             Entry::DiskLied { server } => {
                 self.of(*server).lied = true;
-                self.forgiven = true;
             }
             Entry::Wiped { server } => {
                 let p = self.of(*server);

@@ -219,8 +219,8 @@ impl Limits {
                 let (init, sync) = (ticks(e.init_limit).0, ticks(e.sync_limit).0);
                 let votes = Span::from_millis(e.election.max_notification_ms + e.election.finalize_wait_ms).0;
                 // A learner that hears nothing, or a leader without a quorum, stops serving.
-                let stale = Span(sync + ticks(2).0 + slack.0);
-                (stale, Span(sync + ticks(1).0), Span(3 * sync + votes + 4 * init + slack.0))
+                let stale = Span(sync + ticks(3).0);
+                (stale, Span(sync + ticks(3).0), Span(3 * sync + votes + 4 * init + slack.0))
             }
         };
         Limits {
@@ -384,6 +384,9 @@ impl Checker {
     pub fn on(&mut self, h: &History, limits: &Limits, number: usize) {
         let (at, entry) = &h.entries[number];
         let (cx, at) = (Cx { h, limits, at: *at }, *at);
+        if number == 0 && limits.config.ensemble.is_some() {
+            self.model.show_config();
+        }
         self.live.on(cx, &self.order, entry, self.servers.forgiven(), &mut self.found);
         match entry {
             Entry::Server { server, incarnation, event } => {

@@ -173,6 +173,13 @@ impl Model {
         self.base_digest = self.digest;
     }
 
+    /// Members of an ensemble show the configuration before anyone is served: no transaction tells of it.
+    pub(super) fn show_config(&mut self) {
+        let path = self.paths.intern("/zookeeper/config");
+        let v = Version { acl: Lists::READ, aversion: -1, version: -1, ..Version::new(0, 0) };
+        self.put(path, v, b"");
+    }
+
     /// The number of the newest state.
     pub(super) fn last(&self) -> Index {
         self.txns.len() as Index
