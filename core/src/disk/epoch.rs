@@ -60,10 +60,11 @@ pub(super) fn settle(
     let mut current = given(EpochFile::Current, FileName::CurrentEpoch, found.current)?;
     let mut adopt = false;
     if current < of_log {
-        // Java does not sync the folder: its rename may be lost and what it promised with it.
-        adopt = found.current_temp.is_some_and(|epoch| (of_log..=accepted).contains(&epoch));
+        // Java does not sync the folder: its rename may be lost, and what it promised with it. One of ours may be torn, and
+        // then shows a smaller number.
+        adopt = found.current_temp == Some(accepted);
         if adopt {
-            current = found.current_temp.expect("just seen");
+            current = accepted;
             notes.push(RecoverNote::EpochAdopted { epoch: current });
         } else {
             notes.push(RecoverNote::EpochOfLog { current, of_log });
@@ -108,8 +109,9 @@ mod tests {
         // The log is written before the epoch.
         assert_eq!(of(at_3(Some(3), Some(2), None)), Some((3, 2)));
         assert_eq!(of(at_3(Some(3), Some(2), Some(3))), Some((3, 3)));
-        // Of no use: a torn one, one that was not needed.
+        // Of no use: torn ones, one that was not needed.
         assert_eq!(of(at_3(Some(3), Some(1), Some(2))), Some((3, 1)));
+        assert_eq!(of(at_3(Some(42), Some(1), Some(4))), Some((42, 1)));
         assert_eq!(of(at_3(Some(5), Some(3), Some(4))), Some((5, 3)));
         for (accepted, current) in [(Some(3), Some(4)), (None, Some(4)), (Some(2), None), (Some(2), Some(2))]
         {

@@ -135,12 +135,21 @@ impl Disk {
     pub(super) fn power_cut(&mut self, rng: &mut Rng) {
         for folder in &mut self.folders {
             let kept = rng.below(folder.changes.len() as u64 + 1) as usize;
-            folder.changes.drain(..kept).for_each(|changes| apply(&mut folder.durable, &changes));
-            folder.changes.clear();
+            // Most file systems keep the order of changes; none has to.
+            let any = rng.below(4) == 0;
+            for (i, changes) in folder.changes.drain(..).enumerate() {
+                if if any { rng.below(2) == 0 } else { i < kept } {
+                    apply(&mut folder.durable, &changes);
+                }
+            }
             folder.names = folder.durable.clone();
         }
-        for content in &mut self.contents {
-            content.power_cut(rng);
+        for (i, content) in self.contents.iter_mut().enumerate() {
+            if self.folders.iter().any(|f| f.names.values().any(|at| *at == i)) {
+                content.power_cut(rng);
+            } else {
+                *content = Content::default();
+            }
         }
     }
 }

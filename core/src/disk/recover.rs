@@ -18,7 +18,7 @@
 //! | epoch file that holds no epoch (`BadEpoch`) | refuse | an epoch is a promise |
 //! | member: epoch file missing (`NoEpoch`) | the epoch of the last zxid, written at open, as Java | |
 //! | member: `currentEpoch` below the last zxid's (`EpochOfLog`) | taken as it is; Java refuses | the log is written first |
-//! | the same, `currentEpoch.tmp` is not (`EpochAdopted`) | it becomes `currentEpoch`, as in Java | Java does not sync its rename |
+//! | the same, and `currentEpoch.tmp` is `acceptedEpoch` (`EpochAdopted`) | it becomes `currentEpoch`, as in Java | Java does not sync its rename |
 //! | member: `acceptedEpoch` below `currentEpoch` or the last zxid's (`EpochBehind`) | refuse, as Java | it is written before either |
 //! | member: `acceptedEpoch.tmp`, `currentEpoch.tmp` else (`Leftover`) | removed at open | never finished |
 //! | **snapshots** | | |

@@ -9,7 +9,7 @@ use crate::config::EnsembleConfig;
 use crate::limits::LOG_IN_FLIGHT;
 use crate::proto::{Txn, TxnHeader};
 use crate::quorum::{ConfigRules, QuorumVerifier};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
 /// A transaction of a history; `chain` names it and all before it, and is what it writes into the root.
@@ -59,14 +59,13 @@ struct Seen {
     /// Snapshots below what the tree held, and of another history than the tree's.
     below: usize,
     contradicted: usize,
+    /// Snapshots on top of which the old log would make no history.
+    mixed: usize,
     /// Crashes within a cut or an install.
     between: usize,
-    /// Snapshots ahead of their log.
-    ahead: usize,
     tails: usize,
     torn: usize,
     lost: usize,
-    withheld: usize,
     behind_epoch: usize,
     snapshots: usize,
     purged: usize,
@@ -83,9 +82,10 @@ struct World {
     states: VecDeque<State>,
     /// How many went before.
     gone: usize,
-    /// Snapshots begun that may be on the disk.
-    images: Vec<History>,
+    /// The last leader's; leaders' own are even.
     epoch: i64,
+    /// Epochs of others.
+    others: BTreeSet<i64>,
     seen: Seen,
 }
 
@@ -129,8 +129,8 @@ impl World {
             committed: Vec::new(),
             states: VecDeque::from([start]),
             gone: 0,
-            images: Vec::new(),
             epoch: 0,
+            others: BTreeSet::new(),
             seen: Seen::default(),
         }
     }
@@ -145,7 +145,7 @@ impl World {
             z if Epoch::of(z).0 == epoch => z.next(),
             _ => Zxid::new(epoch as u32, 1),
         };
-        let size = match self.below(60) {
+        let size = match self.below(90) {
             0 => LOG_IN_FLIGHT as u64 / 2 + self.below(LOG_IN_FLIGHT as u64),
             1..20 => self.below(1500),
             _ => self.below(50),
@@ -186,6 +186,28 @@ impl World {
         life
     }
 
+    /// The power goes after any number of the operations that wait in the log lane.
+    fn crash_everywhere(&mut self, life: &mut Life) {
+        // An install waits for the bulk lane, entries for others.
+        for _ in 0..3 {
+            while !life.lanes[Lane::Bulk as usize].is_empty() {
+                self.carry_out(life, Lane::Bulk);
+            }
+            let mut out = Vec::new();
+            life.store.flush(&mut out);
+            self.take(life, out);
+        }
+        let mut disk = self.disk.clone();
+        for op in &life.lanes[Lane::Log as usize] {
+            disk.run(op);
+            let mut cut = disk.clone();
+            cut.power_cut(&mut self.rng);
+            let recovered = recover(&cut, &self.config, 0)
+                .unwrap_or_else(|e| panic!("does not start: {e}; {:?}; {op:?}", cut.names()));
+            self.check(&recovered);
+        }
+    }
+
     /// Is it one of the states that may be there? The history that it is.
     fn check(&mut self, r: &recover::Recovered) -> Vec<Entry> {
         let limits = self.config.ensemble.as_ref().expect("a member");
@@ -202,22 +224,16 @@ impl World {
         let is = |h: &History| (last(h), h.last().map_or(0, |e| e.chain)) == shown;
         let epochs = |s: &State| (Some(s.accepted), Some(s.current)) == (r.accepted_epoch, r.current_epoch);
         let state = self.states.iter().rev().filter(|s| epochs(s)).find(|s| s.histories.iter().any(is));
-        let found = match state {
-            Some(state) => {
-                self.seen.between += usize::from(state.histories.len() > 1);
-                state.histories.iter().find(|h| is(h))
-            }
-            None => {
-                self.seen.ahead += 1;
-                self.images.iter().find(|h| is(h) && self.states.iter().any(epochs))
-            }
-        };
-        let history = found.unwrap_or_else(|| {
+        let state = state.unwrap_or_else(|| {
             panic!(
-                "{shown:x?}, epochs {:?} {:?}: never so; {:?}",
-                r.accepted_epoch, r.current_epoch, self.states
+                "{shown:x?}, epochs {:?} {:?}: never so; {}",
+                r.accepted_epoch,
+                r.current_epoch,
+                self.explain()
             )
         });
+        self.seen.between += usize::from(state.histories.len() > 1);
+        let history = state.histories.iter().find(|h| is(h)).expect("found by it");
         let held = history.iter().rfind(|e| e.zxid <= r.tree.last_zxid());
         assert_eq!(
             (r.tree.last_zxid(), chain(&r.tree)),
@@ -227,6 +243,18 @@ impl World {
         self.seen.torn += r.notes.iter().filter(|n| n.row() == recover::Row::TornTail).count();
         self.seen.lost += usize::from(!self.states.back().expect("one").histories.iter().any(is));
         history.to_vec()
+    }
+
+    /// The states in short.
+    fn explain(&self) -> String {
+        let short =
+            |h: &History| h.iter().map(|e| format!("{}:{:x}", e.zxid, e.chain >> 48)).collect::<Vec<_>>();
+        let tail = |h: &History| short(h).split_off(h.len().saturating_sub(8)).join(" ");
+        let state = |s: &State| {
+            let histories = s.histories.iter().map(tail).collect::<Vec<_>>().join(" | ");
+            format!("\n{} {}: {histories}", s.accepted, s.current)
+        };
+        format!("{:?}{}", self.disk.names(), self.states.iter().map(state).collect::<String>())
     }
 
     // ---- the model ----
@@ -309,11 +337,18 @@ impl World {
     fn leader(&mut self, life: &Life, epoch: i64) -> Vec<Entry> {
         let mut history = self.committed.clone();
         if life.history.starts_with(&history) {
-            let more = self.below((life.history.len() - history.len()) as u64 + 1) as usize;
+            let more = (life.history.len() - history.len()) as u64;
+            let more = if self.below(3) == 0 { 0 } else { self.below(more + 1) as usize };
             history.extend(&life.history[history.len()..][..more]);
         }
+        // Epochs that this server has not heard of may have begun before those that it has.
+        let first = Epoch::of(last(&history)).0 + 1;
+        let unheard: Vec<i64> =
+            (first..epoch).filter(|e| e % 2 == 1 && !self.others.contains(e)).rev().take(8).collect();
+        let pick = self.below(unheard.len() as u64) as usize;
+        self.others.insert(unheard[pick]);
         for _ in 0..self.below(6).saturating_sub(1) {
-            history.push(self.entry(&history, epoch - 1));
+            history.push(self.entry(&history, unheard[pick]));
         }
         history
     }
@@ -323,7 +358,7 @@ impl World {
         life.live = false;
         life.store.forget_parked();
         life.promises.retain(|(v, _)| matches!(v, Vouch::Recovered(_)));
-        self.epoch += 2;
+        self.epoch += 6;
         let epoch = self.epoch;
         let leader = self.leader(life, epoch);
         self.epoch_file(life, EpochFile::Accepted, epoch, out);
@@ -373,6 +408,9 @@ impl World {
         self.seen.installs += 1;
         let held = life.tree.last_zxid();
         self.seen.below += usize::from(zxid < held);
+        let (lacks, beyond) =
+            (!life.history.contains(&snapshot[snapshot.len() - 1]), last(&life.history) > zxid);
+        self.seen.mixed += usize::from(lacks && beyond);
         let same = |e: &Entry| e.zxid > held || snapshot.contains(e) || e.zxid > zxid;
         self.seen.contradicted += usize::from(!life.history.iter().all(same));
         self.asked_in_parts(life, zxid);
@@ -388,9 +426,14 @@ impl World {
     /// One step of the server, and some of the disk.
     fn step(&mut self, life: &mut Life) {
         let mut out = Vec::new();
+        let followed = life.recovered && self.below(12) == 0;
+        if followed {
+            self.follow(life, &mut out);
+        }
         if life.recovered {
             match self.below(12) {
-                0 => self.follow(life, &mut out),
+                // The same epoch once more.
+                0 if !life.live => self.park(life, Vouch::AckEpoch(Epoch(life.accepted))),
                 _ if !life.live => {}
                 1 => self.deliver(life, life.history.len()),
                 _ => {
@@ -407,9 +450,10 @@ impl World {
             }
         }
         life.store.flush(&mut out);
-        self.seen.withheld +=
-            usize::from(!life.promises.is_empty() && life.lanes[0].is_empty() && out.is_empty());
         self.take(life, out);
+        if followed && self.below(2) == 0 {
+            self.crash_everywhere(life);
+        }
         for lane in [Lane::Log, Lane::Bulk] {
             for _ in 0..self.below(12) {
                 self.carry_out(life, lane);
@@ -421,10 +465,6 @@ impl World {
         for output in out {
             match output {
                 Output::Disk { lane, op } => life.lanes[lane as usize].push_back(op),
-                Output::Event(Event::SnapshotBegun { zxid }) => {
-                    let upto = life.history.partition_point(|e| e.zxid <= zxid);
-                    self.images.push(Rc::new(life.history[..upto].to_vec()));
-                }
                 Output::Event(Event::SnapshotDone { .. }) => self.seen.snapshots += 1,
                 Output::Event(Event::Purged { .. }) => self.seen.purged += 1,
                 _ => {}
@@ -444,11 +484,39 @@ impl World {
         self.take(life, out);
     }
 
+    /// The disk has all the time that it needs: every promise comes.
+    fn drain(&mut self, life: &mut Life) {
+        loop {
+            let mut out = Vec::new();
+            life.store.flush(&mut out);
+            self.take(life, out);
+            if life.lanes.iter().all(|lane| lane.is_empty()) {
+                break;
+            }
+            let lane = [Lane::Log, Lane::Bulk][self.below(2) as usize];
+            self.carry_out(life, lane);
+        }
+        assert!(life.promises.is_empty(), "{:?} never come", life.promises);
+    }
+
     fn run(&mut self, lives: u64) {
         for _ in 0..lives {
             let mut life = self.start();
-            for _ in 0..self.below(80) {
+            let steps = [6, 12, 80][self.below(3) as usize];
+            for _ in 0..self.below(steps) {
                 self.step(&mut life);
+            }
+            match self.below(3) {
+                0 => self.drain(&mut life),
+                // In the middle of being made to follow a leader.
+                1 if life.recovered => {
+                    let mut out = Vec::new();
+                    self.follow(&mut life, &mut out);
+                    life.store.flush(&mut out);
+                    self.take(&mut life, out);
+                    self.crash_everywhere(&mut life);
+                }
+                _ => {}
             }
             if self.below(4) > 0 {
                 self.disk.power_cut(&mut self.rng);
@@ -461,25 +529,28 @@ impl World {
 #[test]
 fn a_crash_leaves_what_a_prefix_of_the_sequence_made() {
     let mut all = Seen::default();
-    for seed in 0..400 {
+    for seed in 0..100 {
         let mut world = World::new(seed);
-        let lives = 2 + world.below(8);
+        let lives = 3 + world.below(10);
         world.run(lives);
         let seen = world.seen;
         all.cuts += seen.cuts;
         all.installs += seen.installs;
         all.below += seen.below;
         all.contradicted += seen.contradicted;
+        all.mixed += seen.mixed;
         all.between += seen.between;
-        all.ahead += seen.ahead;
         all.tails += seen.tails;
         all.torn += seen.torn;
         all.lost += seen.lost;
-        all.withheld += seen.withheld;
         all.behind_epoch += seen.behind_epoch;
         all.snapshots += seen.snapshots;
         all.purged += seen.purged;
         all.vouched += seen.vouched;
     }
-    println!("{all:?}");
+    let Seen { cuts, installs, below, contradicted, mixed, between, tails, torn, lost, .. } = all;
+    let reached = [cuts, installs, below, contradicted, mixed, between, tails, torn, lost];
+    let Seen { behind_epoch, snapshots, purged, vouched, .. } = all;
+    let reached = [&reached[..], &[behind_epoch, snapshots, purged, vouched]].concat();
+    assert!(reached.iter().all(|n| *n > 0), "the runs must reach everything: {all:?}");
 }
