@@ -100,7 +100,7 @@ impl Scenario {
         let config = config(&mut r);
         let mut r = Stream::new(seed, Purpose::Shape, 1, 0);
         let servers = members.members().count();
-        let config = shape::settings(config, members, &mut r);
+        let mut config = shape::settings(config, members, &mut r);
         let e = config.ensemble.as_ref().expect("just made");
         // What servers wait for each other bounds how slow links and disks may be at their best.
         let patience = e.sync_limit * config.tick_ms * 1_000_000;
@@ -109,6 +109,9 @@ impl Scenario {
         let clients = r.pick(&[1, 2, 2, 3, 3, 4, 5, 6]);
         let net = shape::net(net(&mut r), patience);
         let disk = shape::disk(disk(&mut r), patience);
+        let write_ms = (6 * (net.delay + net.jitter) + 3 * disk.sync_max) / 1_000_000 + 1;
+        let longest = 4 * servers as u64 * write_ms;
+        config.max_session_timeout_ms = config.max_session_timeout_ms.max(longest as i32);
         let clocks = (0..servers).map(|_| clock(&mut r)).collect();
         let separate_log_dir = r.chance(300);
         let shadows = r.pick(&[0, 50, 1024]);
@@ -124,8 +127,7 @@ impl Scenario {
             left,
             ..Scenario::default()
         };
-        let write = 6 * (net.delay + net.jitter) + 3 * disk.sync_max;
-        frame.filled(until, clients, patience, write / 1_000_000 + 1)
+        frame.filled(until, clients, patience, write_ms)
     }
 
     /// With programs, raw connections and faults.

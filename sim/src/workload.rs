@@ -101,8 +101,8 @@ pub struct Mix {
     /// Operations begin before this, ns.
     until: u64,
     tick_ms: u64,
-    /// In an ensemble, how long a write takes when all is well, ms: a client's patience for each server is more than that,
-    /// mostly.
+    /// In an ensemble, how long a write takes at most when all is well, ms: a client has more patience than that with each
+    /// server, or it would never get a session.
     write_ms: u64,
     ops_per_client: u64,
     weights: Vec<u32>,
@@ -190,7 +190,7 @@ pub fn plan(mix: &Mix, name: u16, servers: u8, left: u16) -> ClientPlan {
     let mut writer = Writer { mix, r, client: name, serial: 0 };
     let ops = writer.program();
     let servers = known(servers, left, &mut writer.r);
-    if mix.write_ms > 0 && writer.r.chance(950) {
+    if mix.write_ms > 0 {
         let least = (2 * mix.tick_ms).max(servers.len() as u64 * mix.write_ms);
         timeout_ms = writer.r.log_uniform(least, 10 * least) as i32;
     }
