@@ -211,8 +211,8 @@ pub struct Replica {
     pub digest: u64,
     /// A hash over a canonical dump: every node with its data, ACL and stat, every session with its timeout.
     pub dump: u64,
-    /// Every transaction in its log files, above the last snapshot that it took from a leader, in order: its zxid and a hash of
-    /// its bytes.
+    /// Every transaction in its log files, above the last snapshot that it took from a leader or that was ahead of its log when
+    /// it recovered, in order: its zxid and a hash of its bytes.
     pub log: Vec<(Zxid, u64)>,
 }
 

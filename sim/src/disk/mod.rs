@@ -258,6 +258,12 @@ impl Disk {
         out
     }
 
+    /// The last log entry that the page cache shows.
+    pub fn last_logged(&self) -> Option<Zxid> {
+        let (_, file) = self.logs().pop()?;
+        file::entries(&self.files[file as usize].data, file::HEADER).last().map(|(_, zxid, _)| Zxid(zxid))
+    }
+
     /// Log files by the zxid in their names.
     fn logs(&self) -> Vec<(i64, u32)> {
         let mut logs: Vec<(i64, u32)> = self

@@ -98,7 +98,7 @@ impl World {
                 node.role = RoleName::Looking;
             }
             Event::Truncated { .. } => node.truncated = true,
-            Event::Installed { zxid, .. } => (node.installed, node.installed_at) = (true, *zxid),
+            Event::Installed { zxid, .. } => (node.installed, node.log_gap) = (true, *zxid),
             _ => {}
         }
     }

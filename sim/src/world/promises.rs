@@ -124,7 +124,7 @@ impl World {
             last: view.tree.last_zxid(),
             digest: view.tree.digest(),
             dump: dump(&view),
-            log: node.disk.log_hashes(node.installed_at),
+            log: node.disk.log_hashes(node.log_gap),
         };
         let server = node.id;
         self.history.replica(Time(self.now), server, replica);

@@ -69,8 +69,8 @@ pub(super) struct Node {
     /// How it was brought up to date in this role: cut off, by snapshot.
     pub(super) truncated: bool,
     pub(super) installed: bool,
-    /// The last snapshot that it took from a leader: its log may have a gap there.
-    pub(super) installed_at: Zxid,
+    /// Up to there its log may have gaps: a snapshot has them.
+    pub(super) log_gap: Zxid,
     /// The durable image that the history was told last, and whether it may have changed since.
     pub(super) image: Image,
     pub(super) image_stale: bool,
@@ -118,7 +118,7 @@ impl Node {
             serving: false,
             truncated: false,
             installed: false,
-            installed_at: Zxid::ZERO,
+            log_gap: Zxid::ZERO,
             image: Image::default(),
             image_stale: true,
             promised: Promised::default(),
@@ -196,6 +196,10 @@ impl World {
         self.hash.word(0x22 ^ (found.last.0 as u64) << 8);
         self.hash.word(found.digest);
         let node = &mut self.nodes[s];
+        // A snapshot can be durable before what it holds is in the log.
+        if node.disk.last_logged().is_none_or(|logged| logged < found.last) {
+            node.log_gap = found.last;
+        }
         node.promised = Promised { last: found.last, accepted: found.accepted, current: found.current };
         let above = self.committed;
         let tail = if found.last.0 > above { node.disk.log_bodies(above, found.last.0) } else { Vec::new() };
