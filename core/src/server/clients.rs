@@ -125,15 +125,16 @@ fn connect(role: &mut impl Clients, base: &mut Base, id: Conn, request: ConnectR
         return role.create_session(base, session, timeout_ms);
     }
     let session = request.session;
-    if door == Door::ReadOnly && base.sessions.timeout(session).is_some() {
-        // Whether it still lives only the ensemble knows.
-        return base.close(id, CloseCause::NotServing);
-    }
     let knows = request.password.as_deref() == Some(&session::password(session)[..]);
     if knows && base.local_comes_back(id, session, timeout_ms, read_only) {
         return;
     }
-    if knows && door == Door::Open {
+    if door == Door::ReadOnly {
+        // Whether it still lives only the ensemble knows. Java tells the client of a session that began after it was cut off that
+        // it has expired.
+        return base.close(id, CloseCause::NotServing);
+    }
+    if knows {
         role.come_back(base, id, Coming { session, timeout_ms, read_only });
     } else {
         base.turn_away(id, read_only);

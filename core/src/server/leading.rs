@@ -442,7 +442,11 @@ impl Leading {
     /// A write of a session from where it is used, if it may write there. Answers to `SessionTracker.checkSession`.
     fn take(&mut self, base: &mut Base, from: Owner, asker: Asker<'_>, request: &Request) -> Zxid {
         let session = asker.session;
-        if let Request::CloseSession = request {
+        // Java lets a late close of a former connection through.
+        let moved = self.owners.get(&session).is_some_and(|owner| *owner != from);
+        if let Request::CloseSession = request
+            && !moved
+        {
             // One that is being made global is in no table yet; its creation comes first.
             let begun = base.sessions.begin_close(session) || self.proposer.is_created(session);
             assert!(begun, "a live session begins to close once");
@@ -450,7 +454,7 @@ impl Leading {
         }
         let proposal = if !self.may_write(base, session, request) {
             Proposal::Failed(ErrorCode::SessionExpired)
-        } else if *self.owners.entry(session).or_insert(from) != from {
+        } else if moved {
             Proposal::Failed(ErrorCode::SessionMoved)
         } else if let Request::Reconfig { .. } = request {
             match self.reconfigure(base, request) {
@@ -460,6 +464,7 @@ impl Leading {
         } else {
             Proposal::Write(request)
         };
+        self.owners.entry(session).or_insert(from);
         self.propose(base, asker, proposal)
     }
 
