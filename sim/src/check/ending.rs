@@ -4,7 +4,7 @@ use super::model::Model;
 use super::peers::Peers;
 use super::{Cx, Found, Rule};
 use crate::history::Replica;
-use zebu_core::id::{ServerId, Zxid};
+use zebu_core::id::ServerId;
 use zebu_core::time::Time;
 
 impl Peers {
@@ -19,18 +19,20 @@ impl Peers {
         let Some(healed) = self.healed else { return };
         // A run that tells of replicas ended since all was quiet, or after it had been waited for longer than any bound.
         let over = !self.replicas.is_empty() || cx.at.since(healed) >= cx.limits.leader;
-        if self.forgiven || !over {
+        if !over {
             return;
         }
         self.replicas_agree(cx, model, found);
         let settled = model.known_before(Time(cx.at.0.saturating_sub(cx.limits.catch_up.0)));
         let well = self.whole.map(|set| &cx.h.sets[set.0 as usize]);
         for server in self.config_at(cx, self.end()).members().iter().map(|m| m.server) {
-            if well.is_some_and(|w| !w.contains(&server)) {
+            let p = self.peer(server);
+            // Its disk may keep it from starting.
+            let lied = p.is_some_and(|p| p.lied && p.serves.is_none());
+            if lied || well.is_some_and(|w| !w.contains(&server)) {
                 continue;
             }
             found.look(Rule::L4);
-            let p = self.peer(server);
             let Some(p) = p.filter(|p| p.serves.is_some()) else {
                 found.add(Rule::L4, cx.at, || format!("server {server} does not serve in the end"));
                 continue;
@@ -75,19 +77,15 @@ impl Peers {
                     format!("servers {other} and {server} differ in their trees or sessions at {}", mine.last)
                 });
             }
-            // The last writes may be under way still.
-            let ends = |r: &Replica| Some((r.log.first()?.0, r.log.last()?.0));
-            let (Some(mine_at), Some(twin_at)) = (ends(mine), ends(twin)) else { continue };
-            let (from, to) = (mine_at.0.max(twin_at.0), mine_at.1.min(twin_at.1));
-            let within = |z: Zxid| from <= z && z <= to;
-            let common = |r: &Replica| r.log.iter().filter(|(z, _)| within(*z)).copied().collect::<Vec<_>>();
-            if common(mine) != common(twin) {
-                found.add(Rule::L4, cx.at, || {
-                    let (a, b) = (common(twin), common(mine));
-                    let same = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
-                    let (a, b) = (a.get(same).map(|e| e.0), b.get(same).map(|e| e.0));
-                    format!("the logs of servers {other} and {server} differ: at {a:?} and {b:?}")
-                });
+            // One may lack what its snapshot holds, another what is under way still.
+            let mut theirs = twin.log.iter().peekable();
+            for (zxid, hash) in &mine.log {
+                while theirs.next_if(|(z, _)| z < zxid).is_some() {}
+                if theirs.peek().is_some_and(|(z, h)| z == zxid && h != hash) {
+                    found.add(Rule::L4, cx.at, || {
+                        format!("the logs of servers {other} and {server} differ at {zxid}")
+                    });
+                }
             }
         }
     }

@@ -278,16 +278,17 @@ impl Peers {
         let lied = self.of(server).lied;
         found.look(Rule::F1);
         if let Err(what) = self.keeps(model, server, r) {
-            if lied {
-                // What a voter forgets, its ensemble may forget.
-                self.void = self.config_at(cx, self.end()).votes(server);
-            } else {
+            if !lied {
                 found.add(Rule::F1, cx.at, || format!("server {server} broke a promise: {what}"));
             }
             let tip = self.entry(model, r.last).unwrap_or_default();
             let promised = self.of(server).promised;
             let common = self.lines.common(tip, promised);
             let p = self.of(server);
+            if lied {
+                // It forgets only what all others hold.
+                p.excused.push(promised);
+            }
             (p.promised, p.accepted, p.current) = (common, r.accepted, r.current);
         }
         if !lied && self.other_tree(model, r, found) {

@@ -548,7 +548,9 @@ impl Order {
 
     /// The session had left the connection of a lost call for this server when the call's transaction was proposed.
     fn left_before(&self, handle: usize, lost: Call, txn: &Committed) -> Option<ServerId> {
-        self.left(handle, lost).filter(|(at, _)| txn.born > *at && !txn.failed).map(|(_, server)| server)
+        // A close may be an expiry's all the same.
+        let done = !txn.failed && txn.kind != OpCode::CloseSession as i32;
+        self.left(handle, lost).filter(|(at, _)| txn.born > *at && done).map(|(_, server)| server)
     }
 
     /// S3: a call that was lost with its connection has not taken effect since another one is the session's.

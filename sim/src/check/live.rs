@@ -27,6 +27,8 @@ pub(super) struct Live {
     led: bool,
     /// Servers that are well, since when.
     whole: Option<(Ref, Time)>,
+    /// Servers whose disks broke their word and were not replaced: they may refuse to start.
+    liars: Vec<ServerId>,
 }
 
 impl Live {
@@ -40,6 +42,7 @@ impl Live {
         self.serving.clear();
         self.led = false;
         self.whole = None;
+        self.liars.clear();
     }
 
     pub(super) fn on(&mut self, cx: Cx<'_>, order: &Order, entry: &Entry, forgiven: bool, found: &mut Found) {
@@ -65,6 +68,8 @@ impl Live {
                 self.gone.push(*who);
                 self.open.retain(|(_, w, _)| w != who);
             }
+            Entry::DiskLied { server } => self.liars.push(*server),
+            Entry::Wiped { server } => self.liars.retain(|s| s != server),
             Entry::Restart { server, .. } => self.starting.push((*server, at)),
             Entry::Crash { server, .. } => {
                 self.starting.retain(|(s, _)| s != server);
@@ -72,7 +77,7 @@ impl Live {
             }
             Entry::Refused { server, why } => {
                 self.starting.retain(|(s, _)| s != server);
-                if !forgiven {
+                if !forgiven && !self.liars.contains(server) {
                     let why = &h.texts[why.0 as usize];
                     found.add(Rule::L5, at, || format!("server {server} refused to start: {why}"));
                 }
@@ -92,10 +97,8 @@ impl Live {
             | Entry::Notify { .. }
             | Entry::Taken { .. }
             | Entry::Image { .. }
-            | Entry::DiskLied { .. }
             | Entry::Recovered { .. }
             | Entry::Shadow { .. }
-            | Entry::Wiped { .. }
             | Entry::Replica { .. }
             | Entry::Clock { .. } => {}
         }
@@ -139,7 +142,7 @@ impl Live {
         if cx.at.since(since) <= cx.limits.leader {
             return;
         }
-        for server in &cx.h.sets[set.0 as usize] {
+        for server in cx.h.sets[set.0 as usize].iter().filter(|s| !self.liars.contains(s)) {
             found.look(Rule::L2);
             if !self.serving.iter().any(|(s, _)| s == server) {
                 let ms = cx.at.since(since).as_millis();

@@ -82,7 +82,6 @@ pub(super) struct Peers {
     epochs_since: usize,
     /// Leaders since the last fault that ended as they had to.
     epochs_due: usize,
-    pub(super) forgiven: bool,
     pub(super) void: bool,
 }
 
@@ -99,18 +98,12 @@ impl Peers {
         self.replicas.clear();
         self.epochs_since = 0;
         self.epochs_due = 0;
-        self.forgiven = false;
         self.void = false;
     }
 
-    /// A disk that lied has lost what was promised: what follows is another history.
+    /// A transaction could not be read: whatever follows, no one can judge.
     pub(super) fn void(&self) -> bool {
         self.void
-    }
-
-    /// A disk has lied: a refusal to start may be its fault.
-    pub(super) fn forgiven(&self) -> bool {
-        self.forgiven
     }
 
     /// The newest epoch whose leader serves or has served.
@@ -363,7 +356,7 @@ impl Peers {
         if self.healed.is_some() {
             self.epochs_since += 1;
             found.look(Rule::L5);
-            if self.epochs_since > cx.limits.elections + self.epochs_due && !self.forgiven {
+            if self.epochs_since > cx.limits.elections + self.epochs_due {
                 let (n, due) = (self.epochs_since, self.epochs_due);
                 found.add(Rule::L5, cx.at, || {
                     format!("epoch {epoch} is the {n}th since the last fault, and only {due} had to begin")
@@ -461,7 +454,6 @@ impl Peers {
             let before = model.last();
             fold(cx, model, server, line.zxid, (line.place, line.born), found);
             if model.last() == before {
-                // It cannot be read: whatever follows, no one can judge.
                 self.void = true;
                 return;
             }
