@@ -163,7 +163,7 @@ fn as_json(sweep: &Sweep, seconds: f64) -> serde_json::Value {
     let failures: Vec<_> = sweep
         .failed
         .iter()
-        .map(|(seed, f)| serde_json::json!({ "seed": seed, "rule": f.rule, "text": f.text }))
+        .map(|(seed, f)| serde_json::json!({ "seed": seed, "rule": f.rule, "text": f.text, "clients": f.clients }))
         .collect();
     serde_json::json!({
         "leader_after_ms": spread(&sweep.leaders).map(|s| s.json()),

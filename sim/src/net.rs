@@ -151,6 +151,20 @@ impl Pipe {
         self.closed = true;
     }
 
+    /// The receiver closes. Now and then its driver has read more by then, or reads on for a while, and hands it over: what,
+    /// and when.
+    pub fn left_behind(&mut self, now: u64) -> Vec<(u64, Bytes)> {
+        if self.items.is_empty() || !self.random.chance(250) {
+            return Vec::new();
+        }
+        let pause = if self.random.chance(512) { 0 } else { self.random.log_uniform(1_000, 1_000_000_000) };
+        let bytes = |(at, item)| match item {
+            Item::Bytes(bytes) => Some((now.max(at) + pause, bytes)),
+            Item::End => None,
+        };
+        self.items.drain(..).filter_map(bytes).collect()
+    }
+
     /// Nothing arrives before this time.
     pub fn not_before(&mut self, at: u64) {
         self.last_arrival = self.last_arrival.max(at);

@@ -93,6 +93,8 @@ hits! {
     DialRefused = "connections_refused";
     /// A connection was broken by a fault.
     Reset = "resets";
+    /// Bytes came of a connection that their server had closed.
+    Late = "late_bytes";
     /// A link stalled.
     Stall = "stalls";
     /// A link slowed down.
@@ -259,6 +261,8 @@ pub struct Outcome {
     pub elections_since: u32,
     /// Rules it broke.
     pub violations: Vec<Violation>,
+    /// The first broken rule of a client, if all rules judged and one was broken.
+    pub clients: Option<Violation>,
     /// An assert of the core, a checker or the world itself broke: its words.
     pub panic: Option<String>,
 }
@@ -270,14 +274,20 @@ pub struct Failure {
     pub rule: String,
     /// What of it.
     pub text: String,
+    /// The rule by which clients saw it.
+    pub clients: Option<String>,
 }
 
 impl Outcome {
     /// The first failure, if there is one.
     pub fn failure(&self) -> Option<Failure> {
         if let Some(text) = &self.panic {
-            return Some(Failure { rule: "panic".to_owned(), text: text.clone() });
+            return Some(Failure { rule: "panic".to_owned(), text: text.clone(), clients: None });
         }
-        self.violations.first().map(|v| Failure { rule: v.rule.to_string(), text: v.text.clone() })
+        self.violations.first().map(|v| Failure {
+            rule: v.rule.to_string(),
+            text: v.text.clone(),
+            clients: self.clients.as_ref().map(|v| v.rule.to_string()),
+        })
     }
 }

@@ -53,6 +53,11 @@ pub enum Due {
         /// Of which connection.
         wire: u32,
     },
+    /// Bytes of a connection that its server has closed are handed over.
+    Late {
+        /// Index into the world's list of those.
+        index: u32,
+    },
     /// A run of disk operations ends.
     Disk {
         /// Of which server.
@@ -108,6 +113,7 @@ impl Due {
             | Due::Dial { .. }
             | Due::Accept { .. }
             | Due::Dialed { .. }
+            | Due::Late { .. }
             | Due::Up { .. }
             | Due::Down { .. }
             | Due::Fault { .. }

@@ -20,6 +20,15 @@ pub(super) struct Flow {
     pub(super) extra: u64,
 }
 
+/// Bytes that are handed to a server although it has closed their connection.
+#[derive(Clone, Debug)]
+pub(super) struct Late {
+    server: u8,
+    incarnation: u32,
+    conn: Conn,
+    bytes: Bytes,
+}
+
 /// How long whoever asked for a connection and got no answer waits before it asks again, the first time; then twice as long.
 const ASK_AGAIN: u64 = 1_000_000_000;
 
@@ -289,9 +298,39 @@ impl World {
 
     /// A server closes its end, or gives a dial up.
     pub(super) fn server_closes(&mut self, s: usize, conn: Conn) {
-        match self.wire_of_server(s, conn) {
+        let (wire, near) = self.wire_of_server(s, conn);
+        self.keep_late(s, conn, wire, near);
+        match (wire, near) {
             (wire, true) => self.leave(wire, false),
             (wire, false) => self.close_far(wire),
+        }
+    }
+
+    /// Nothing says that a driver hands over no byte of a connection once it is closed.
+    fn keep_late(&mut self, s: usize, conn: Conn, wire: u32, near: bool) {
+        let w = &mut self.wires[wire as usize];
+        let pipe = if near { &mut w.down } else { &mut w.up };
+        if w.state != WireState::Open {
+            return;
+        }
+        let (server, incarnation) = (s as u8, self.nodes[s].incarnation);
+        for (at, bytes) in pipe.left_behind(self.now) {
+            let index = self.late.len() as u32;
+            self.late.push(Late { server, incarnation, conn, bytes });
+            self.queue.push(at, Due::Late { index });
+        }
+    }
+
+    /// Bytes come of a connection that the server has closed.
+    pub(super) fn late(&mut self, index: u32) {
+        let Late { server, incarnation, conn, bytes } = self.late[index as usize].clone();
+        let node = &self.nodes[server as usize];
+        if node.frozen_until > self.now {
+            return self.queue.push(node.frozen_until, Due::Late { index });
+        }
+        if node.server.is_some() && node.incarnation == incarnation {
+            self.coverage.hit(Hit::Late);
+            self.step_server(server as usize, Input::Received { conn, bytes: &bytes });
         }
     }
 

@@ -68,6 +68,8 @@ pub struct World {
     is_calm: bool,
     /// Servers that sessions were attached to last.
     homes: Vec<(SessionId, u8)>,
+    /// Bytes under way of connections that are closed.
+    late: Vec<links::Late>,
     /// Tell of every event on standard output.
     loud: bool,
     server_out: Vec<Output>,
@@ -141,6 +143,7 @@ impl World {
         self.leader_after = None;
         self.awaiting.clear();
         self.homes.clear();
+        self.late.clear();
         self.wires.clear();
         self.nodes.truncate(plan.clocks.len());
         for (s, clock) in plan.clocks.iter().enumerate() {
@@ -209,6 +212,7 @@ impl World {
             Due::Dialed { wire } => self.dialed(wire),
             Due::Up { wire } => self.arrive_up(wire),
             Due::Down { wire } => self.arrive_down(wire),
+            Due::Late { index } => self.late(index),
             Due::Disk { server, lane } => self.disk_done(server as usize, lane),
             Due::Fault { index, teller } => self.fault(index, teller),
             Due::Die { server, fault } => self.die_armed(server as usize, fault),
@@ -233,6 +237,7 @@ impl World {
             | Due::Dialed { .. }
             | Due::Up { .. }
             | Due::Down { .. }
+            | Due::Late { .. }
             | Due::Fault { .. }
             | Due::Die { .. }
             | Due::Start { .. }
@@ -260,7 +265,13 @@ impl World {
                 Verdict::Violation(v) => violations.push(v),
             }
         }
+        // What clients would have seen of what the other rules found.
+        let clients = (self.judges == Judges::All && !violations.is_empty())
+            .then(|| self.checker.run_for_clients(&self.history, &limits).first().cloned())
+            .flatten()
+            .or_else(|| violations.iter().find(|v| v.rule == Rule::C1Search).cloned());
         Outcome {
+            clients,
             hash: self.hash.value(),
             events: self.events,
             time: self.now,
