@@ -5,14 +5,14 @@
 //! whose insides nobody knows.
 
 use super::durable::fold;
-use super::model::Place;
+use super::model::{Model, Place};
 use super::peers::Peers;
 use super::txn::Head;
 use super::{Checker, Cx, Found, Limits, Rule, Violation};
-use crate::history::{Entry, History, SET_WATCHES};
-use zebu_core::boundary::Event;
-use zebu_core::id::{ServerId, Zxid};
-use zebu_core::time::Time;
+use crate::history::{Entry, HandleState, History, SET_WATCHES};
+use zebu_core::boundary::{Event, Vouch};
+use zebu_core::id::{ServerId, SessionId, Zxid};
+use zebu_core::time::{Span, Time};
 
 impl Rule {
     /// What it says can be seen in calls, returns, events and states of clients and in the state at the end.
@@ -138,9 +138,11 @@ impl Checker {
         let mut known = Final { txns, folded: 0, applied: Vec::new() };
         self.begin();
         self.for_clients = true;
+        let mut lives = Lives::default();
         for (at, entry) in &h.entries {
             let cx = Cx { h, limits, at: *at };
             self.live.on(cx, &self.order, entry, forgiven, &mut self.found);
+            lives.on(*at, entry);
             match entry {
                 Entry::Server { server, event, .. } => self.told(cx, (*server, event), &mut known),
                 Entry::Recovered { server, found, .. } => known.apply(*server, found.tree),
@@ -152,6 +154,7 @@ impl Checker {
         self.live.finish(cx, &self.order, forgiven, found);
         self.watches.finish(&self.model, at, found);
         self.order.finish(cx, &mut self.model, found);
+        lives.finish(cx, &self.model, found);
         self.for_clients = false;
         self.found.list.retain(|v| v.rule.is_of_clients());
         &self.found.list
@@ -161,13 +164,14 @@ impl Checker {
     fn told(&mut self, cx: Cx<'_>, (server, event): (ServerId, &Event), known: &mut Final) {
         match event {
             Event::Committed { zxid, txn } => {
-                let Some(upto) = known.position(cx.h, *zxid, txn) else { return };
-                for (zxid, place) in &known.txns[known.folded..=upto] {
-                    // That the log itself makes sense is for others to judge.
-                    let mut unheard = Found::default();
-                    fold(cx, &mut self.model, server, *zxid, (*place, cx.at), &mut unheard);
+                if let Some(at) = known.position(cx.h, *zxid, txn) {
+                    self.fold_to(cx, server, known, at + 1);
                 }
-                known.folded = upto + 1;
+            }
+            // What a standalone server's log held beyond the last commit counts from now on.
+            Event::Vouched(Vouch::Recovered(zxid)) if cx.limits.config.ensemble.is_none() => {
+                let upto = known.txns.partition_point(|(z, _)| z <= zxid);
+                self.fold_to(cx, server, known, upto);
             }
             Event::Applied { zxid, .. } | Event::Installed { zxid, .. } => known.apply(server, *zxid),
             Event::Activated { epoch } => self.model.start(*epoch),
@@ -179,6 +183,66 @@ impl Checker {
                 self.order.attached(cx.at, server, *session, *conn);
             }
             _ => {}
+        }
+    }
+
+    fn fold_to(&mut self, cx: Cx<'_>, server: ServerId, known: &mut Final, upto: usize) {
+        for (zxid, place) in known.txns.get(known.folded..upto).unwrap_or_default() {
+            // That the log itself makes sense is for others to judge.
+            let mut unheard = Found::default();
+            fold(cx, &mut self.model, server, *zxid, (*place, cx.at), &mut unheard);
+        }
+        known.folded = known.folded.max(upto);
+    }
+}
+
+/// E2 as clients can tell it: a session whose calls were answered does not expire before its time. What a learner took its
+/// leader knows a while later, if the learner stays.
+#[derive(Default)]
+struct Lives {
+    /// By handle.
+    sessions: Vec<Option<(SessionId, i32)>>,
+    /// By call: when it was made.
+    made: Vec<Time>,
+    /// Session, when one of its calls was made and when it was answered.
+    signs: Vec<(SessionId, Time, Time)>,
+}
+
+impl Lives {
+    fn on(&mut self, at: Time, entry: &Entry) {
+        match entry {
+            Entry::Open { .. } => self.sessions.push(None),
+            Entry::Invoke { .. } => self.made.push(at),
+            Entry::State { who, state: HandleState::Connected { session, timeout_ms, .. } } => {
+                self.sessions[usize::from(who.handle)] = Some((*session, *timeout_ms));
+            }
+            Entry::Return { who, call, conn: Some(_), .. } => {
+                if let Some((session, _)) = self.sessions[usize::from(who.handle)] {
+                    self.signs.push((session, self.made[call.0 as usize], at));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn finish(&self, cx: Cx<'_>, model: &Model, found: &mut Found) {
+        for (session, timeout_ms) in self.sessions.iter().flatten() {
+            let Some(end) = model.session(*session).and_then(|s| s.closed) else { continue };
+            // A client's own close has the number of its request in its header.
+            let (closed, body) = (model.txn(end).at, model.txn(end).place.body(cx.h));
+            let expired = body.get(8..12) == Some(&[0; 4]);
+            let sign = self.signs.iter().filter(|(s, _, answered)| s == session && *answered < closed);
+            let Some(last) = sign.map(|(_, made, _)| *made).max().filter(|_| expired) else { continue };
+            found.look(Rule::E2);
+            // Servers' clocks run at most a tenth too fast.
+            let timeout = Span::from_millis((*timeout_ms).max(0) as u64 * 9 / 10);
+            let silent = closed.since(last).0 + 2 * cx.limits.touch_lag.0;
+            if silent < timeout.0 {
+                found.add(Rule::E2, closed, || {
+                    let ms = closed.since(last).as_millis();
+                    format!("session {session} expired {ms} ms after a call that was answered, before its {timeout_ms} ms")
+                });
+            }
         }
     }
 }
