@@ -126,11 +126,12 @@ impl Checker {
     /// Judges a whole run by what clients can see.
     pub fn run_for_clients(&mut self, h: &History, limits: &Limits) -> &[Violation] {
         self.run(h, limits);
-        if self.servers.void() {
+        let forgiven = self.servers.forgiven();
+        if forgiven && self.servers.void() {
+            // A disk that lied has lost what it lied about.
             self.found.list.clear();
             return &self.found.list;
         }
-        let forgiven = self.servers.forgiven();
         let txns = match limits.config.ensemble {
             None => of_one(h),
             Some(_) => of_ensemble(&self.servers.peers),

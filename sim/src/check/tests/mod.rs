@@ -378,6 +378,10 @@ pub(super) fn judge(h: &History) -> Vec<Violation> {
 pub(super) fn good(toy: &Toy) {
     let found = judge(&toy.h);
     assert!(found.is_empty(), "{}", found.iter().map(|v| format!("{v}\n")).collect::<String>());
+    // The toy's sessions expire when a test wants it.
+    let mut seen = Checker::new().run_for_clients(&toy.h, &limits()).to_vec();
+    seen.retain(|v| v.rule != Rule::E2);
+    assert_eq!(seen, []);
 }
 
 /// The trace breaks this rule first.
