@@ -16,7 +16,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinHandle, spawn_local};
 use tokio::time::{sleep, sleep_until};
 use tracing::{debug, info, warn};
@@ -129,7 +129,11 @@ pub(crate) struct Node {
     /// Connections that are being dialled, with the task that does it.
     dials: HashMap<Conn, AbortHandle, FixedState>,
     /// The tasks that accept.
-    listeners: Vec<JoinHandle<()>>,
+    listeners: Vec<(Port, JoinHandle<()>)>,
+    /// No more of them: the end is near.
+    shut: bool,
+    /// Who wants to hear of configurations.
+    configurations: Option<mpsc::UnboundedSender<String>>,
     /// Where the last dial failed: the log tells of that once.
     unreachable: BTreeSet<Addr>,
     /// Links with something to write that no task waits for.
@@ -165,6 +169,8 @@ impl Node {
                 accepted: 0,
                 dials: HashMap::default(),
                 listeners: Vec::new(),
+                shut: false,
+                configurations: None,
                 unreachable: BTreeSet::new(),
                 dirty: Vec::new(),
                 follow: VecDeque::new(),
@@ -269,6 +275,10 @@ impl Node {
                     self.signals.serving.set(true);
                     self.signals.changed.notify_one();
                 }
+                if let (Event::Reconfigured { text }, Some(to)) = (event, &self.configurations) {
+                    // Nobody listens any more if all is about to end.
+                    let _ = to.send(text);
+                }
             }
             Output::Stop(stop) => {
                 info!(%stop, "the server stops");
@@ -277,7 +287,7 @@ impl Node {
                     link.leave(Phase::Closing);
                 }
                 self.dials.drain().for_each(|(_, task)| task.abort());
-                self.close_ports();
+                self.shut();
             }
         }
     }
@@ -306,14 +316,37 @@ impl Node {
 
     /// Lets others in, until the server ends.
     pub(crate) fn listen(&mut self, listener: TcpListener, port: Port) {
+        if self.shut {
+            return;
+        }
         let node = self.me.upgrade().expect("a node is called through its Rc");
-        self.listeners.push(spawn_local(accept(node, listener, port)));
+        self.listeners.push((port, spawn_local(accept(node, listener, port))));
     }
 
-    /// Lets nobody in any more.
-    pub(crate) fn close_ports(&mut self) -> Vec<JoinHandle<()>> {
-        self.listeners.iter().for_each(JoinHandle::abort);
-        std::mem::take(&mut self.listeners)
+    /// Lets nobody in any more, whatever the port.
+    pub(crate) fn shut(&mut self) -> Vec<JoinHandle<()>> {
+        self.shut = true;
+        self.close_ports(|_| true)
+    }
+
+    /// Lets nobody in any more through these ports. The listeners are gone when the tasks are.
+    pub(crate) fn close_ports(&mut self, which: impl Fn(Port) -> bool) -> Vec<JoinHandle<()>> {
+        let (closed, kept): (Vec<_>, _) =
+            std::mem::take(&mut self.listeners).into_iter().partition(|(port, _)| which(*port));
+        self.listeners = kept;
+        let closed: Vec<JoinHandle<()>> = closed.into_iter().map(|(_, task)| task).collect();
+        closed.iter().for_each(JoinHandle::abort);
+        closed
+    }
+
+    /// From now on every configuration that comes into force is told, and at once the one that is, if it is not of this version:
+    /// the server may have died before it was told.
+    pub(crate) fn tell_configurations(&mut self, known: i64, to: mpsc::UnboundedSender<String>) {
+        if let Some(config) = self.server.configuration().filter(|c| c.version != known) {
+            // Its receiver lives: it was made just now.
+            let _ = to.send(config.to_string());
+        }
+        self.configurations = Some(to);
     }
 
     /// Takes in a connection that came to one of the ports.

@@ -2,17 +2,18 @@
 //! `ZooKeeperServerMain` and `ServerCnxnFactory`.
 
 use crate::config::ServerConfig;
+use crate::dynamic::Keeper;
 use crate::files::{DataDirs, DirError};
 use crate::host;
 use crate::node::{Clock, End, Node, keep_time};
+use crate::ports::Place;
 use crate::record::Recorder;
 use crate::storage::Storage;
 use crate::transport::BoundPort;
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs as _};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -34,8 +35,6 @@ const GAUGES_EVERY: Duration = Duration::from_secs(5);
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// How long connections may take, after the stop, to accept what is queued for them.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
-/// Pause before a taken port is tried again.
-const BIND_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why a server did not start, or ended before it was told to.
 #[derive(Debug)]
@@ -202,14 +201,21 @@ fn join(thread: JoinHandle<Result<(), ServeError>>) -> Result<(), ServeError> {
 fn run(config: ServerConfig, stop: &Notify, serving: impl FnOnce(SocketAddr)) -> Result<(), ServeError> {
     let dirs = DataDirs::open(&config.data_dir, &config.data_log_dir, config.autocreate);
     let dirs = Arc::new(dirs.map_err(ServeError::Dir)?);
-    let bind_error = |cause| ServeError::Bind { port: Port::Client, addr: config.client_addr, cause };
-    let client = BoundPort::bind(config.client_addr, config.listen_backlog).map_err(bind_error)?;
+    let client_addr = Addr::new(&config.client_addr.ip().to_string(), config.client_addr.port());
+    let clients = Place::for_clients(&client_addr, config.listen_backlog);
+    let mut client = clients.bind(1)?;
+    let client = client.pop().expect("an address is one place");
     let addr = client.addr;
+    let mut places = Vec::new();
     let mut others = Vec::new();
     if let Some(ensemble) = &config.core.ensemble {
         let me = ensemble.members.member(config.core.server_id).expect("a member is one of its members");
-        others.extend(bind_all(&config, Port::Election, me.election_addrs())?);
-        others.extend(bind_all(&config, Port::Quorum, me.quorum_addrs())?);
+        places.push(clients);
+        for place in Place::for_members(me, config.quorum_listen_on_all_ips) {
+            let bound = place.bind(config.election_port_bind_retry)?;
+            others.extend(bound.into_iter().map(|bound| (place.port, bound)));
+            places.push(place);
+        }
     }
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -221,6 +227,9 @@ fn run(config: ServerConfig, stop: &Notify, serving: impl FnOnce(SocketAddr)) ->
         let member = !others.is_empty();
         for (port, bound) in others {
             listen(&node, port, bound)?;
+        }
+        if member {
+            keep_configuration(&node, &config, places);
         }
         spawn_local(keep_time(node.clone()));
         node.borrow_mut().step(Input::Wake);
@@ -242,69 +251,21 @@ fn run(config: ServerConfig, stop: &Notify, serving: impl FnOnce(SocketAddr)) ->
     result
 }
 
-/// Takes the ports that the other members dial. A name may stand for several addresses.
-fn bind_all(
-    config: &ServerConfig,
-    port: Port,
-    own: impl Iterator<Item = Addr>,
-) -> Result<Vec<(Port, BoundPort)>, ServeError> {
-    let mut bound: Vec<(Port, BoundPort)> = Vec::new();
-    for addr in own {
-        let places = match config.quorum_listen_on_all_ips {
-            true => vec![SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), addr.port)],
-            false => match (addr.host.as_str(), addr.port).to_socket_addrs() {
-                Ok(found) => found.collect::<BTreeSet<_>>().into_iter().collect(),
-                Err(cause) => return Err(ServeError::OwnHost { addr, cause }),
-            },
-        };
-        let mut failed = None;
-        let before = bound.len();
-        for place in places {
-            let same = |b: &BoundPort| {
-                b.addr == place || (b.addr.port() == place.port() && place.ip().is_unspecified())
-            };
-            if bound.iter().any(|(_, b)| same(b)) {
-                continue; // two of its names mean the same
-            }
-            match bind_patiently(place, config.election_port_bind_retry) {
-                Ok(socket) => bound.push((port, socket)),
-                // localhost may have an IPv6 address that the machine has not.
-                Err(cause) if cause.kind() == io::ErrorKind::AddrNotAvailable => {
-                    failed = Some((place, cause))
-                }
-                Err(cause) => return Err(ServeError::Bind { port, addr: place, cause }),
-            }
-        }
-        if bound.len() == before
-            && let Some((addr, cause)) = failed
-        {
-            return Err(ServeError::Bind { port, addr, cause });
-        }
-    }
-    Ok(bound)
-}
-
-/// A port that is taken is tried again, as electionPortBindRetry says; 0: for ever.
-fn bind_patiently(addr: SocketAddr, retries: u32) -> io::Result<BoundPort> {
-    let mut tries = 1;
-    loop {
-        match BoundPort::bind(addr, -1) {
-            Err(e) if e.kind() == io::ErrorKind::AddrInUse && (retries == 0 || tries < retries) => {
-                warn!(%addr, "taken; trying again");
-                std::thread::sleep(BIND_PAUSE);
-                tries += 1;
-            }
-            done => return done,
-        }
-    }
-}
-
 /// Lets others in.
 fn listen(node: &Rc<RefCell<Node>>, port: Port, bound: BoundPort) -> Result<(), ServeError> {
     let addr = bound.addr;
     let listener = bound.listen().map_err(|cause| ServeError::Bind { port, addr, cause })?;
     node.borrow_mut().listen(listener, port);
     Ok(())
+}
+
+/// Starts to follow what the configuration becomes.
+fn keep_configuration(node: &Rc<RefCell<Node>>, config: &ServerConfig, listening: Vec<Place>) {
+    let (send, texts) = mpsc::unbounded_channel();
+    let keeper = Keeper::new(Rc::downgrade(node), config.clone(), listening);
+    spawn_local(keeper.run(texts));
+    let known = config.core.ensemble.as_ref().map_or(0, |e| e.members.version);
+    node.borrow_mut().tell_configurations(known, send);
 }
 
 fn end_error(end: End) -> ServeError {
@@ -400,7 +361,7 @@ async fn feed_gauges(node: Rc<RefCell<Node>>) {
 async fn stop_in_order(node: &Rc<RefCell<Node>>) -> Result<(), ServeError> {
     let signals = node.borrow().signals();
     // Whoever comes now is refused and goes elsewhere at once; and who loses this server sees that it is gone for good.
-    let ports = node.borrow_mut().close_ports();
+    let ports = node.borrow_mut().shut();
     for port in ports {
         // It has been aborted: there is no other way for it to end.
         let _ = port.await;

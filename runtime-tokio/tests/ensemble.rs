@@ -259,6 +259,77 @@ fn recordings_of_members_replay_to_the_same_outputs() {
 }
 
 #[test]
+fn servers_join_and_move_and_their_files_say_so() {
+    let mut cluster = Cluster::plan(|plan| {
+        plan.servers = 4;
+        plan.more = "reconfigEnabled=true\nskipACL=yes\nclientPortListenBacklog=9\n".to_owned();
+    });
+    // The first three begin alone; the fourth knows of all.
+    for i in 0..3 {
+        let file = cluster.ensemble.members[i].config();
+        let text = std::fs::read_to_string(&file).unwrap();
+        let three: Vec<&str> = text.lines().filter(|l| !l.starts_with("server.4=")).collect();
+        std::fs::write(file, three.join("\n")).unwrap();
+        cluster.ensemble.start_one(i).unwrap();
+    }
+    cluster.ready();
+    let line = |cluster: &Cluster, i: usize| {
+        let text = std::fs::read_to_string(cluster.ensemble.members[i].config()).unwrap();
+        let file = text.lines().find_map(|l| l.strip_prefix("dynamicConfigFile=")).map(str::to_owned);
+        (text.contains("server."), file.map(|f| (std::fs::read_to_string(&f).unwrap(), f)))
+    };
+    let wait_for = |cluster: &Cluster, i: usize, what: &dyn Fn(&str) -> bool| {
+        let until = Instant::now() + LIMIT;
+        while !line(cluster, i).1.is_some_and(|(text, _)| what(&text)) {
+            assert!(Instant::now() < until, "{:?}", line(cluster, i));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert!(!line(cluster, i).0, "no member is left in zoo.cfg");
+    };
+    (0..3).for_each(|i| wait_for(&cluster, i, &|text| text.lines().count() == 3));
+    let fourth = std::fs::read_to_string(cluster.ensemble.members[3].config()).unwrap();
+    let fourth = fourth.lines().find(|l| l.starts_with("server.4=")).unwrap().to_owned();
+    cluster.ensemble.start_one(3).unwrap();
+    cluster.ready();
+    run(async {
+        let zebu = session(&cluster, 0).await;
+        create(&zebu, "/before", "x", CreateMode::Persistent).await;
+        zebu.reconfig(Some(fourth.clone()), None, None, -1).await.unwrap();
+        assert_eq!(read(&session(&cluster, 3).await, "/before").await, "x");
+    });
+    (0..4).for_each(|i| wait_for(&cluster, i, &|text| text.contains(&fourth)));
+    // The client port of the second moves.
+    let second = line(&cluster, 1).1.unwrap().0;
+    let second = second.lines().find(|l| l.starts_with("server.2=")).unwrap().to_owned();
+    let (old, free) = (cluster.ensemble.members[1].client, TcpListener::bind("127.0.0.1:0").unwrap());
+    let new = free.local_addr().unwrap();
+    drop(free);
+    run(async {
+        let moved = second.replace(&format!(";{old}"), &format!(";{new}"));
+        assert_ne!(moved, second);
+        session(&cluster, 0).await.reconfig(Some(moved), None, None, -1).await.unwrap();
+    });
+    (0..4).for_each(|i| wait_for(&cluster, i, &|text| text.contains(&new.to_string())));
+    cluster.ensemble.members[1].client = new;
+    cluster.ready();
+    let until = Instant::now() + LIMIT;
+    while std::net::TcpStream::connect(old).is_ok() {
+        assert!(Instant::now() < until, "nobody listens where it was");
+    }
+    // All start again from what was written.
+    cluster.ensemble.members.iter_mut().for_each(|m| m.kill());
+    cluster.ensemble.start().unwrap();
+    cluster.ready();
+    run(async {
+        let zebu = session(&cluster, 1).await;
+        assert_eq!(read(&zebu, "/before").await, "x");
+        let (config, _) = zebu.get_config().await.unwrap();
+        let config = String::from_utf8(config.unwrap().to_vec()).unwrap();
+        assert!(config.contains(&fourth) && config.contains(&new.to_string()), "{config}");
+    });
+}
+
+#[test]
 fn one_command_makes_an_ensemble_and_one_signal_ends_it() {
     let dir = tempfile::tempdir().unwrap();
     let zebu = env!("CARGO_BIN_EXE_zebu");

@@ -34,6 +34,7 @@ use crate::boundary::{Input, Output, RoleName, Timer};
 use crate::config::Config;
 use crate::disk::{Recovered, Store};
 use crate::id::Zxid;
+use crate::quorum::QuorumVerifier;
 use crate::rng::Rng;
 use crate::session::Sessions;
 use crate::time::{Now, Span, Time};
@@ -130,6 +131,17 @@ impl Server {
             Some((member, history)) => Role::Looking(Box::new(member), Looking::recovering(history)),
         };
         Server { base, role }
+    }
+
+    /// The configuration in force, of a member: the driver's own file may be behind it.
+    pub fn configuration(&self) -> Option<&QuorumVerifier> {
+        match &self.role {
+            Role::Solo(_) => None,
+            Role::Changing => unreachable!("a step ends with a role"),
+            Role::Looking(m, _) => Some(&m.view().committed),
+            Role::Leading(m, _) => Some(&m.view().committed),
+            Role::Learning(m, _) => Some(&m.view().committed),
+        }
     }
 
     /// Takes one input and appends what is to be done to `out`. Never fails, never blocks. `now.mono` must not go back.

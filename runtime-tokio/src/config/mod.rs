@@ -35,6 +35,8 @@ pub struct ServerConfig {
     pub quorum_listen_on_all_ips: bool,
     /// electionPortBindRetry: how often a taken election port is tried again; 0: for ever.
     pub election_port_bind_retry: u32,
+    /// The zoo.cfg that all of this was read from: reconfigurations are written beside it.
+    pub file: Option<PathBuf>,
     /// Write all that the server is told to this file, for `zebu-sim replay`.
     pub record: Option<PathBuf>,
 }
@@ -52,6 +54,7 @@ impl ServerConfig {
             autocreate: true,
             quorum_listen_on_all_ips: false,
             election_port_bind_retry: 3,
+            file: None,
             record: None,
         }
     }
@@ -341,6 +344,7 @@ impl Draft {
             autocreate: self.autocreate,
             quorum_listen_on_all_ips: listen_on_all,
             election_port_bind_retry: bind_retry,
+            file: Some(r.file.to_owned()),
             record: None,
         })
     }

@@ -21,6 +21,7 @@ fn defaults_are_zookeepers() {
     let (config, warnings) = with("");
     assert_eq!(warnings, Vec::<String>::new());
     let mut want = ServerConfig::new("[::]:2181".parse().unwrap(), "/d");
+    want.file = Some("zoo.cfg".into());
     want.core.tick_ms = 3000;
     want.core.min_session_timeout_ms = 6000;
     want.core.max_session_timeout_ms = 60_000;
