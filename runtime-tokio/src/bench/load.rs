@@ -166,12 +166,19 @@ impl Written {
         self.numbers.values().map(BTreeSet::len).sum()
     }
 
-    /// Which of them a server does not have, after a sync: their paths.
+    /// Which of them a server does not have, after a sync: their paths. A connection that is lost meanwhile is made anew.
     pub fn missing_at(&self, server: SocketAddr, limit: Duration) -> Result<Vec<String>, ReadError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|_| ReadError::Late)?;
-        let reading = async { tokio::time::timeout(limit, self.missing(server)).await };
-        runtime.block_on(reading).unwrap_or(Err(ReadError::Late))
+        let reading = async {
+            loop {
+                match self.missing(server).await {
+                    Err(ReadError::Call(ErrorCode::ConnectionLoss)) => {}
+                    done => return done,
+                }
+            }
+        };
+        runtime.block_on(async { tokio::time::timeout(limit, reading).await }).unwrap_or(Err(ReadError::Late))
     }
 
     async fn missing(&self, server: SocketAddr) -> Result<Vec<String>, ReadError> {
