@@ -92,10 +92,12 @@ impl Member {
 }
 
 impl Base {
-    /// Shows the configuration in force in [`CONFIG_NODE`], which a new epoch and a snapshot may have left behind.
+    /// Shows the configuration in force in [`CONFIG_NODE`], which a new epoch and a snapshot may have left behind. What a later
+    /// transaction wrote there (whoever has the permission can) is everybody's, and stays.
     pub(super) fn show_config(&mut self, config: &QuorumVerifier) {
         let text = Bytes::from(config.to_string());
-        if self.tree.get(CONFIG_NODE).is_some_and(|n| n.data.as_ref() == Some(&text)) {
+        let shown = |n: &crate::tree::Node| n.data.as_ref() == Some(&text) || n.stat.mzxid.0 > config.version;
+        if self.tree.get(CONFIG_NODE).is_some_and(shown) {
             return;
         }
         let header = TxnHeader { session: SessionId::NONE, cxid: 0, zxid: Zxid(config.version), time: 0 };
