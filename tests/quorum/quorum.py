@@ -1,6 +1,6 @@
 """Zebu and the real ZooKeeper 3.9.3 in one ensemble: who leads, who follows and who takes over from whom, with clients on all of them.
 `--java` runs everything with real servers only, to see that the tests themselves are right; names of scenarios run those alone."""
-import logging, os, signal, struct, sys, time
+import logging, os, signal, struct, sys, threading, time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from ensemble import Ensemble, Writer, complaints, servers, tree, until
 from kazoo.exceptions import ConnectionLoss, KazooException, NodeExistsError
@@ -162,12 +162,29 @@ def moves(name, here, there):
 
 
 def rejoin(name, ensemble, sid, how, alive):
-    """Server `sid` is killed, misses what is written at `alive`, and comes back by `how`."""
+    """Server `sid` is killed, misses what is written at `alive`, and comes back by `how`, while more is written."""
     ensemble[sid].kill()
     if how == "SNAP":
         ensemble[sid].wipe()
     tree.work(ensemble[alive].port, next(seeds), 40)
-    synchronised(name, ensemble, sid, how)
+    zk, over = tree.client(ensemble[alive].port), threading.Event()
+    paths = ["/f%d-%d" % (next(seeds), i) for i in range(20)]
+    for path in paths:
+        zk.create(path, b"")
+
+    def flood():
+        while not over.wait(0.01):
+            for asked in [zk.set_async(path, b"x" * 100) for path in paths]:
+                asked.get(20)
+    writer = threading.Thread(target=flood)
+    writer.start()
+    try:
+        synchronised(name, ensemble, sid, how)
+    finally:
+        over.set()
+        writer.join()
+        zk.stop()
+        zk.close()
 
 
 LEARNER = {"java": {"DIFF": "Getting a diff from the leader", "SNAP": "Getting a snapshot from leader", "TRUNC": "Truncating log to get in sync"},
