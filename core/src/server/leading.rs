@@ -375,7 +375,7 @@ impl Leading {
         if self.phase == Phase::Preparing {
             // History from before this reign.
             let logged = LoggedTxn::decode(&body).expect("it was read when it was logged");
-            base.commit_foreign(logged, body);
+            base.commit_history(logged, body);
             return;
         }
         let Committed { unblocked, closed } = self.proposer.committed(base, zxid);

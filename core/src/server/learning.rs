@@ -399,6 +399,7 @@ impl Learning {
     fn install(&mut self, base: &mut Base, zxid: Zxid) {
         let Snapshot { mut tree, sessions } = self.staged.take().expect("it has just come in");
         tree.set_last_zxid(zxid);
+        base.wrong = None;
         base.event(Event::Installed { zxid, digest: tree.digest() });
         base.tree = tree;
         base.sessions.replace(sessions.iter().copied(), base.now.mono);
@@ -442,7 +443,11 @@ impl Learning {
             self.zab.touch(logged.header.session, timeout);
         }
         let config = designated.and_then(|_| reconfig::proposed(&logged.txn, self.rules));
-        if let Some(id) = base.commit_foreign(logged, body) {
+        let unblocked = match self.is_serving() {
+            true => base.commit_foreign(logged, body),
+            false => base.commit_history(logged, body),
+        };
+        if let Some(id) = unblocked {
             clients::pump(self, base, id);
         }
         if let (Some(config), Some(leader)) = (config, designated) {

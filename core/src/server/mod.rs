@@ -124,6 +124,7 @@ impl Server {
             waiting: 0,
             out,
             changes: Vec::new(),
+            wrong: None,
             config,
         };
         let role = match member {
