@@ -85,9 +85,10 @@ impl Leader {
         let answered = |round: u64| -> BTreeSet<ServerId> {
             followers().filter(|(_, r)| *r >= round).map(|(sid, _)| sid).chain([self.me]).collect()
         };
-        let rounds = followers().map(|(_, r)| r).chain([self.rounds.sent]);
-        let confirmed = rounds.filter(|r| self.view.has_all_quorums(&answered(*r))).max().unwrap_or(0);
-        self.rounds.confirmed = self.rounds.confirmed.max(confirmed);
+        let before = self.rounds.confirmed;
+        let rounds = followers().map(|(_, r)| r).chain([self.rounds.sent]).filter(|r| *r > before);
+        let confirmed = rounds.filter(|r| self.view.has_all_quorums(&answered(*r))).max();
+        self.rounds.confirmed = confirmed.unwrap_or(before);
         self.release_syncs(out);
         let Rounds { sent, confirmed, waiting } = &self.rounds;
         if sent == confirmed && waiting.back().is_some_and(|s| s.round > *sent) {
