@@ -104,8 +104,9 @@ impl Scenario {
         let e = config.ensemble.as_ref().expect("just made");
         // What servers wait for each other bounds how slow links and disks may be at their best.
         let patience = e.sync_limit * config.tick_ms * 1_000_000;
-        let until =
-            (config.tick_ms * 1_000_000 * r.log_uniform(40, 250)).clamp(3_000_000_000, 30_000_000_000);
+        // Many servers talk more in each tick.
+        let ticks = r.log_uniform(100, 500) / servers as u64;
+        let until = (config.tick_ms * 1_000_000 * ticks).clamp(1_500_000_000, 30_000_000_000);
         let clients = r.pick(&[1, 2, 2, 3, 3, 4, 5, 6]);
         let net = shape::net(net(&mut r), patience);
         let disk = shape::disk(disk(&mut r), patience);
@@ -114,7 +115,7 @@ impl Scenario {
         config.max_session_timeout_ms = config.max_session_timeout_ms.max(longest as i32);
         let clocks = (0..servers).map(|_| clock(&mut r)).collect();
         let separate_log_dir = r.chance(300);
-        let shadows = r.pick(&[0, 50, 1024]);
+        let shadows = r.pick(&[0, 50, 300]);
         let left = shape::left(&config, &mut r);
         let frame = Scenario {
             seed,

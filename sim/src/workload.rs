@@ -192,7 +192,7 @@ pub fn plan(mix: &Mix, name: u16, servers: u8, left: u16) -> ClientPlan {
     let servers = known(servers, left, &mut writer.r);
     if mix.write_ms > 0 {
         let least = (2 * mix.tick_ms).max(servers.len() as u64 * mix.write_ms);
-        timeout_ms = writer.r.log_uniform(least, 10 * least) as i32;
+        timeout_ms = writer.r.log_uniform(least, 6 * least) as i32;
     }
     ClientPlan { name, timeout_ms, patience, servers, auth, reopen_after, ops }
 }

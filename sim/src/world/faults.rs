@@ -251,6 +251,11 @@ impl World {
             self.end_process(s, true, &mut random);
             self.start_later(s, down);
         }
+        self.forget(s);
+    }
+
+    /// A dead server's disk is empty from here on.
+    pub(super) fn forget(&mut self, s: usize) {
         let node = &mut self.nodes[s];
         node.disk.wipe();
         node.promised = Default::default();
