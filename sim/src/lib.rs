@@ -29,5 +29,7 @@ pub mod replay;
 pub mod shrink;
 pub mod sweep;
 
+pub mod script;
+
 pub mod fuzz;
 pub mod inproc;
