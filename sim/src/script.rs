@@ -91,9 +91,7 @@ impl Story {
         let cluster = self.cluster.as_mut().ok_or("there is no ensemble yet")?;
         match *words {
             ["start"] => (0..cluster.count()).try_for_each(|s| cluster.start(s))?,
-            ["start", ref all @ ..] => {
-                each(cluster, all)?.into_iter().try_for_each(|s| cluster.start(s))?
-            }
+            ["start", ref all @ ..] => each(cluster, all)?.into_iter().try_for_each(|s| cluster.start(s))?,
             ["kill", ref all @ ..] => each(cluster, all)?.into_iter().for_each(|s| cluster.kill(s, false)),
             ["power", ref all @ ..] => each(cluster, all)?.into_iter().for_each(|s| cluster.kill(s, true)),
             ["wipe", s] => cluster.wipe(cluster.index(s)?),

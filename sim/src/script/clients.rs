@@ -54,7 +54,13 @@ impl Clients {
             read_only: Some(false),
         };
         let c = self.0.len();
-        self.0.push(Client { name: name.to_owned(), connected: true, session, last_seen, ..Client::default() });
+        self.0.push(Client {
+            name: name.to_owned(),
+            connected: true,
+            session,
+            last_seen,
+            ..Client::default()
+        });
         cluster.client(c, s);
         say(cluster, c, |w| request.encode(w));
     }
@@ -162,7 +168,8 @@ fn request(words: &[&str]) -> Result<Request, String> {
             flags,
         })
     };
-    let reconfig = |joining, leaving| Request::Reconfig { joining, leaving, new_members: None, config_id: -1 };
+    let reconfig =
+        |joining, leaving| Request::Reconfig { joining, leaving, new_members: None, config_id: -1 };
     Ok(match *words {
         ["create", path] => create(path, "", 0),
         ["create", path, "ephemeral"] => create(path, "", 1),

@@ -35,12 +35,29 @@ pub(super) enum End {
 #[derive(Debug)]
 enum Due {
     /// A dial arrives where it goes to.
-    Dialled { from: End, to: usize, port: Port },
+    Dialled {
+        from: End,
+        to: usize,
+        port: Port,
+    },
     /// It is known to the dialler that it came through.
-    Opened { to: End, port: Port },
-    Packet { to: End, packet: Packet },
-    Closed { to: End },
-    Durable { s: usize, life: u32, lane: Lane, upto: Ticket },
+    Opened {
+        to: End,
+        port: Port,
+    },
+    Packet {
+        to: End,
+        packet: Packet,
+    },
+    Closed {
+        to: End,
+    },
+    Durable {
+        s: usize,
+        life: u32,
+        lane: Lane,
+        upto: Ticket,
+    },
 }
 
 /// Bytes on their way.
@@ -150,7 +167,8 @@ impl Cluster {
     /// The first configuration; with a joiner that counts itself in.
     pub(super) fn members(&self, joiner: Option<usize>) -> String {
         let all = self.shape.voters + self.shape.observers;
-        let role = |sid: usize| if sid > self.shape.voters && sid <= all { "observer" } else { "participant" };
+        let role =
+            |sid: usize| if sid > self.shape.voters && sid <= all { "observer" } else { "participant" };
         let lines = (1..=all).chain(joiner).map(|sid| member(sid, role(sid)) + "\n");
         lines.chain(["version=0".to_owned()]).collect()
     }

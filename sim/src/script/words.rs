@@ -139,7 +139,11 @@ pub(super) fn event(event: &Event) -> Option<String> {
         }
         Event::Proposed { .. }
         | Event::Vouched(
-            Vouch::Recovered(_) | Vouch::OwnAck(_) | Vouch::Ack(_) | Vouch::AckEpoch(_) | Vouch::AckNewLeader(_),
+            Vouch::Recovered(_)
+            | Vouch::OwnAck(_)
+            | Vouch::Ack(_)
+            | Vouch::AckEpoch(_)
+            | Vouch::AckNewLeader(_),
         )
         | Event::Applied { .. }
         | Event::ConnClosed { .. }
