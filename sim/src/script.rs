@@ -34,6 +34,8 @@ use clients::Clients;
 use cluster::{Cluster, Shape};
 use std::fmt::Write;
 
+/// In the log of a `status`, if servers have other trees after the same transaction.
+pub const TREES_DIFFER: &str = "TREES DIFFER";
 /// Below the commands of a block.
 const RULE: &str = "----";
 
@@ -208,10 +210,44 @@ fn status(cluster: &mut Cluster) {
     cluster.log.push(match (trees.len(), trees.windows(2).any(|t| t[0].0 == t[1].0)) {
         (0 | 1, _) => "the trees are the same".to_owned(),
         (_, false) => "some trees are behind".to_owned(),
-        (_, true) => "TREES DIFFER".to_owned(),
+        (_, true) => TREES_DIFFER.to_owned(),
     });
 }
 
 fn is_of_a_client(path: &str) -> bool {
     !path.is_empty() && path != "/" && !path.starts_with("/zookeeper")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STORY: &str = "# A story.\n\nensemble 3\nstart\nrun 1000\n----\nold log\nof two lines\n\nclient c at 1\nc create /a x\n\
+        # Amid a block.\nc get /a\nstatus\n----\n";
+
+    #[test]
+    fn a_log_is_written_below_its_block_and_stays() {
+        let told = run(STORY).expect("it runs");
+        assert!(!told.contains("old log"));
+        assert!(told.starts_with("# A story.\n\nensemble 3\nstart\nrun 1000\n----\n1 starts: "), "{told}");
+        for line in ["3>1 LEADERINFO epoch 1", "3 commits 1|2", "# Amid a block.", "c: get /a: x"] {
+            assert!(told.lines().any(|l| l == line), "{line}: {told}");
+        }
+        assert!(told.ends_with("the trees are the same\n"), "{told}");
+        assert_eq!(run(&told).as_ref(), Ok(&told));
+    }
+
+    #[test]
+    fn what_is_no_command_is_told_with_its_line() {
+        let refused = |commands: &str| run(&format!("# X\n\n{commands}\n----\n")).expect_err(commands);
+        assert_eq!(refused("start"), "line 3: start: there is no ensemble yet");
+        assert_eq!(refused("ensemble 3\nkill 4"), "line 4: kill 4: 4 is no server");
+        assert_eq!(refused("ensemble 3\ndance"), "line 4: dance: no such command");
+        assert_eq!(refused("ensemble 3\nstart\nstart 1"), "line 5: start 1: it runs already");
+        assert_eq!(
+            refused("ensemble 3\nhold 1>2\ndeliver 1>2 DIFF"),
+            "line 5: deliver 1>2 DIFF: no DIFF waits there"
+        );
+        assert_eq!(run("ensemble 3\nstart\n"), Err("the last block has no ----".to_owned()));
+    }
 }

@@ -1,6 +1,6 @@
 //! Clients of a story: they say one thing at a time and write down what they are told.
 
-use super::cluster::{Cluster, End};
+use super::cluster::{Cluster, End, ToClient};
 use super::words;
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
@@ -91,31 +91,37 @@ impl Clients {
         Ok(())
     }
 
-    /// Takes in what came for them.
+    /// Takes in what came for them; their lines take the places that the log has kept.
     pub(super) fn listen(&mut self, cluster: &mut Cluster) {
-        while let Some((c, bytes)) = cluster.to_clients.pop_front() {
-            let client = &mut self.0[c];
-            match bytes {
-                Some(bytes) => client.got.extend_from_slice(&bytes),
-                None => {
-                    client.connected = false;
-                    let unanswered: Vec<String> = client.asked.drain(..).map(|(what, _)| what).collect();
-                    let mut line = format!("{}: disconnected", client.name);
-                    if !unanswered.is_empty() {
-                        line += &format!(", without an answer to {}", unanswered.join(", "));
-                    }
-                    cluster.log.extend(cluster.loud.then_some(line));
-                }
-            }
-            while let Some(frame) = client.frame() {
-                let line = client.told(&frame);
-                cluster.log.extend(cluster.loud.then_some(line));
+        while let Some(ToClient { client, bytes, at }) = cluster.to_clients.pop_front() {
+            let lines = self.0[client].hear(bytes);
+            if cluster.loud {
+                cluster.log[at] = lines.join("\n");
             }
         }
+        cluster.log.retain(|line| !line.is_empty());
     }
 }
 
 impl Client {
+    fn hear(&mut self, bytes: Option<Bytes>) -> Vec<String> {
+        let Some(bytes) = bytes else {
+            self.connected = false;
+            let mut line = format!("{}: disconnected", self.name);
+            if !self.asked.is_empty() {
+                let unanswered: Vec<String> = self.asked.drain(..).map(|(what, _)| what).collect();
+                line += &format!(", without an answer to {}", unanswered.join(", "));
+            }
+            return vec![line];
+        };
+        self.got.extend_from_slice(&bytes);
+        let mut lines = Vec::new();
+        while let Some(frame) = self.frame() {
+            lines.push(self.told(&frame));
+        }
+        lines
+    }
+
     fn frame(&mut self) -> Option<BytesMut> {
         let len = u32::from_be_bytes(*self.got.first_chunk()?) as usize;
         (self.got.len() >= 4 + len).then(|| self.got.split_to(4 + len).split_off(4))

@@ -83,6 +83,16 @@ struct Wire {
     ear: Ear,
 }
 
+/// What a client was sent.
+#[derive(Debug)]
+pub(super) struct ToClient {
+    pub(super) client: usize,
+    /// `None`: the connection ended.
+    pub(super) bytes: Option<Bytes>,
+    /// The place in the log that is kept for what the client makes of it.
+    pub(super) at: usize,
+}
+
 /// A server and its machine.
 #[derive(Debug)]
 struct Node {
@@ -120,8 +130,7 @@ pub(super) struct Cluster {
     held: BTreeMap<(usize, usize), VecDeque<Due>>,
     cut: BTreeSet<(usize, usize)>,
     accepted: u64,
-    /// What clients were sent, `None` for the end of a connection.
-    pub(super) to_clients: VecDeque<(usize, Option<Bytes>)>,
+    pub(super) to_clients: VecDeque<ToClient>,
     pub(super) log: Vec<String>,
     /// Events and packets are written to the log.
     pub(super) loud: bool,
@@ -221,6 +230,11 @@ impl Cluster {
         if self.loud {
             self.log.push(line);
         }
+    }
+
+    fn tell_client(&mut self, client: usize, bytes: Option<Bytes>) {
+        self.to_clients.push_back(ToClient { client, bytes, at: self.log.len() });
+        self.log.push(String::new());
     }
 
     // ---- servers ----
@@ -515,7 +529,7 @@ impl Cluster {
             Due::Closed { to } => {
                 let known = self.dialling.remove(&to) | self.wires.remove(&to).is_some();
                 match to {
-                    End::Client(c) if known => self.to_clients.push_back((c, None)),
+                    End::Client(c) if known => self.tell_client(c, None),
                     End::Client(_) => {}
                     End::Server { s, life, conn } => {
                         // A failed dial has no wire.
@@ -551,7 +565,7 @@ impl Cluster {
     fn arrive(&mut self, to: End, packet: &Packet) {
         let Some(wire) = self.wires.get(&to) else { return };
         match (to, wire.other) {
-            (End::Client(c), _) => self.to_clients.push_back((c, Some(packet.bytes.clone()))),
+            (End::Client(c), _) => self.tell_client(c, Some(packet.bytes.clone())),
             (End::Server { s, conn, .. }, from) => {
                 if let (Some(label), End::Server { s: from, .. }) = (&packet.label, from) {
                     self.tell(format!("{}>{} {label}", from + 1, s + 1));
