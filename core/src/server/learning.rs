@@ -439,7 +439,10 @@ impl Learning {
             Some(t) if t.header.zxid == zxid => self.decoded.pop_front().expect("just seen"),
             Some(_) | None => LoggedTxn::decode(&body).expect("it was read when it was logged"),
         };
-        if let Txn::CreateSession { timeout } = logged.txn {
+        // One made before this server serves is no news, and perhaps long silent.
+        if let Txn::CreateSession { timeout } = logged.txn
+            && self.is_serving()
+        {
             self.zab.touch(logged.header.session, timeout);
         }
         let config = designated.and_then(|_| reconfig::proposed(&logged.txn, self.rules));
