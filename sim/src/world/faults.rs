@@ -384,10 +384,13 @@ impl World {
         }
     }
 
-    /// How the power fails: an honest disk loses any of what was not synced, one that lied only what may be forgotten.
+    /// How the power fails: an honest disk loses any of what was not synced. One that lied loses all that it holds, when it may
+    /// be forgotten: with a part of it gone, what was synced behind the lie would claim a history that has a hole.
     pub(super) fn cut_power(&mut self, s: usize, random: &mut Stream) {
         let guarded = self.nodes[s].disk.guarded && self.nodes[s].disk.lied;
-        if guarded && !self.may_forget(s) {
+        if guarded && self.may_forget(s) {
+            self.forget(s);
+        } else if guarded {
             self.nodes[s].disk.settle_all();
         }
         let node = &mut self.nodes[s];
