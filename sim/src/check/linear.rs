@@ -508,12 +508,12 @@ impl Order {
             found.look(Rule::C1);
             match explained {
                 Some(_) if moved => {}
+                // An expiry closes a session without a call, even when its client has asked for the same.
+                _ if txn.kind == OpCode::CloseSession as i32 => {}
                 Some(c) => {
                     cursor[n] = c.0 + 1;
                     self.stayed(cx, n, c, &txn, found);
                 }
-                // An expiry closes a session without a call.
-                None if txn.kind == -11 => {}
                 None => found.add(Rule::C1, at, || {
                     format!("handle {n}: no call explains the transaction {} of its session", txn.zxid)
                 }),
@@ -548,9 +548,7 @@ impl Order {
 
     /// The session had left the connection of a lost call for this server when the call's transaction was proposed.
     fn left_before(&self, handle: usize, lost: Call, txn: &Committed) -> Option<ServerId> {
-        // A close may be an expiry's all the same.
-        let done = !txn.failed && txn.kind != OpCode::CloseSession as i32;
-        self.left(handle, lost).filter(|(at, _)| txn.born > *at && done).map(|(_, server)| server)
+        self.left(handle, lost).filter(|(at, _)| txn.born > *at && !txn.failed).map(|(_, server)| server)
     }
 
     /// S3: a call that was lost with its connection has not taken effect since another one is the session's.
