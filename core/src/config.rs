@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Settings, by the names of zoo.cfg where there is one.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Config {
     /// myid. A standalone server shows 0 in `conf` and creates sessions as server 1.
     pub server_id: ServerId,

@@ -1,12 +1,10 @@
 //! Files that tell a run: scenarios as `traces/seeds` keeps them, and recordings of a production server.
 //!
-//! A scenario file is text: lines of a post-mortem that begin with '#', a line with the format, the scenario as postcard in
-//! base64. Recordings are [`zebu_core::record`]'s.
+//! A scenario file is text: lines of a post-mortem that begin with '#', a line with the format, the scenario as JSON. Settings
+//! that it does not name have their usual values, so that it outlives new ones. Recordings are [`zebu_core::record`]'s.
 
 use crate::scenario::Scenario;
 use anyhow::{Context, Result, bail, ensure};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use std::fmt::Write as _;
 use zebu_core::boundary::{Dir, Output};
@@ -15,7 +13,7 @@ use zebu_core::record::{Digest, File, Frame, Player};
 use zebu_core::rng::Rng;
 use zebu_core::server::Server;
 
-const FORMAT: &str = "zebu-scenario 1";
+const FORMAT: &str = "zebu-scenario 2";
 
 /// A scenario file.
 #[derive(Clone, PartialEq, Debug)]
@@ -33,12 +31,12 @@ impl ScenarioFile {
         for line in &self.notes {
             let _ = writeln!(out, "# {line}");
         }
-        let bytes = postcard::to_stdvec(&self.plan).expect("plain values encode");
         let _ = writeln!(out, "{FORMAT}");
-        let text = STANDARD.encode(bytes);
-        for line in text.as_bytes().chunks(100) {
-            let _ = writeln!(out, "{}", String::from_utf8_lossy(line));
-        }
+        let plan = serde_json::to_value(&self.plan).expect("plain values encode");
+        let fields = plan.as_object().expect("a scenario has fields");
+        // A field a line: enough to see what a change is about.
+        let lines: Vec<String> = fields.iter().map(|(name, value)| format!("\"{name}\": {value}")).collect();
+        let _ = writeln!(out, "{{\n{}\n}}", lines.join(",\n"));
         out
     }
 
@@ -51,8 +49,7 @@ impl ScenarioFile {
             .collect();
         let mut rest = text.lines().skip(notes.len());
         ensure!(rest.next() == Some(FORMAT), "neither a recording nor a scenario of this version");
-        let bytes = STANDARD.decode(rest.collect::<String>()).context("the scenario is not base64")?;
-        let plan = postcard::from_bytes(&bytes).context("the scenario does not decode")?;
+        let plan = serde_json::from_str(&rest.collect::<String>()).context("the scenario does not decode")?;
         Ok(ScenarioFile { notes, plan })
     }
 }

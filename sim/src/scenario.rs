@@ -16,6 +16,7 @@ use zebu_core::quorum::QuorumVerifier;
 
 /// Everything that decides a run.
 #[derive(Clone, PartialEq, Default, Debug, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Scenario {
     /// Names the streams of random numbers.
     pub seed: u64,
@@ -246,12 +247,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_names_one_scenario_and_postcard_keeps_it() {
-        for seed in 0..200 {
+    fn a_seed_names_one_scenario_and_json_keeps_it() {
+        for seed in 0..100 {
             let a = Scenario::from_seed(seed);
             assert_eq!(a, Scenario::from_seed(seed));
-            let bytes = postcard::to_stdvec(&a).expect("encodes");
-            assert_eq!(postcard::from_bytes::<Scenario>(&bytes).expect("decodes"), a);
+            let text = serde_json::to_string(&a).expect("encodes");
+            assert_eq!(serde_json::from_str::<Scenario>(&text).expect("decodes"), a);
         }
     }
 
