@@ -18,13 +18,14 @@
 //!   `join N` (a server that no configuration knows yet)
 //! - `run [ms]`: time passes; `log none|all`: write less of what happens
 //! - `hold A>B`: what leader and learner say on this way waits; `deliver A>B [WORD] [N]`: up to the Nth packet that begins
-//!   so; `release A>B`; `lose A>B`: what waits never arrives; `cut A B`, `heal`: connections between two servers
+//!   so; `release A>B`; `lose A>B`: what waits never arrives; `cut A B`: their connections
+//!   break, and none comes through; `silence A B`: what they say is lost, and nobody is told; `heal`
 //! - `hold disk N`: its syncs wait; `sync disk N [count]`: lets some through; `release disk N`
 //! - `client NAME at N [as NAME]`: connects, with the session of its former self or of another one; `gone NAME`
 //! - `NAME create /p [data|ephemeral]`, `set`, `get`, `ls`, `delete`, `sync`, `close`, `admit N`, `dismiss N` (reconfig)
 //! - `status`: what everyone is and has, in memory and on disk
 //!
-//! Packets are written as they arrive. `ZXID` is epoch|counter, both decimal. Pings and votes are left out.
+//! Packets are written as they arrive. A zxid is epoch|counter, both decimal. Pings and votes are left out.
 
 mod clients;
 mod cluster;
@@ -123,6 +124,7 @@ impl Story {
             ["deliver", w, kind, n] => cluster.deliver(way(cluster, w)?, kind, number(n)?)?,
             ["lose", w] => cluster.lose(way(cluster, w)?),
             ["cut", a, b] => cluster.cut(cluster.index(a)?, cluster.index(b)?),
+            ["silence", a, b] => cluster.silence(cluster.index(a)?, cluster.index(b)?),
             ["heal"] => cluster.heal(),
             ["client", name, "at", s] => {
                 let s = cluster.index(s)?;

@@ -129,6 +129,8 @@ pub(super) struct Cluster {
     queue: VecDeque<Due>,
     held: BTreeMap<(usize, usize), VecDeque<Due>>,
     cut: BTreeSet<(usize, usize)>,
+    /// On these ways all is lost and nobody is told.
+    silent: BTreeSet<(usize, usize)>,
     accepted: u64,
     pub(super) to_clients: VecDeque<ToClient>,
     pub(super) log: Vec<String>,
@@ -161,6 +163,7 @@ impl Cluster {
             queue: VecDeque::new(),
             held: BTreeMap::new(),
             cut: BTreeSet::new(),
+            silent: BTreeSet::new(),
             accepted: 0,
             to_clients: VecDeque::new(),
             log: Vec::new(),
@@ -387,7 +390,9 @@ impl Cluster {
         match target {
             Some(to) if self.nodes[to].server.is_some() && !self.cut.contains(&(s, to)) => {
                 self.dialling.insert(from);
-                self.queue.push_back(Due::Dialled { from, to, port });
+                if !self.silent.contains(&(s, to)) {
+                    self.queue.push_back(Due::Dialled { from, to, port });
+                }
             }
             Some(_) | None => self.queue.push_back(Due::Closed { to: from }),
         }
@@ -441,6 +446,9 @@ impl Cluster {
 
     /// Queues what goes from one server to another, behind what is held there.
     fn put(&mut self, way: Option<(usize, usize)>, port: Port, due: Due) {
+        if way.is_some_and(|way| self.silent.contains(&way)) {
+            return;
+        }
         match way.and_then(|way| self.held.get_mut(&way)) {
             Some(held) if port == Port::Quorum => held.push_back(due),
             Some(_) | None => self.queue.push_back(due),
@@ -488,18 +496,26 @@ impl Cluster {
                 held.clear();
             }
         }
-        let ends: Vec<End> =
-            self.wires.iter().filter(|(e, w)| self.is_cut(**e, w.other)).map(|(e, _)| *e).collect();
-        self.queue.extend(ends.into_iter().map(|to| Due::Closed { to }));
+        self.break_all(|way| way == (a, b) || way == (b, a));
     }
 
-    fn is_cut(&self, from: End, to: End) -> bool {
-        way(from, to).is_some_and(|way| self.cut.contains(&way))
+    /// Whatever is said between two servers is lost from here on; their connections seem to be there.
+    pub(super) fn silence(&mut self, a: usize, b: usize) {
+        self.silent.extend([(a, b), (b, a)]);
     }
 
-    /// All connections come through again.
+    /// All connections come through again. Those that have lost something are broken.
     pub(super) fn heal(&mut self) {
         self.cut.clear();
+        let silent = std::mem::take(&mut self.silent);
+        self.break_all(|way| silent.contains(&way));
+    }
+
+    /// Both ends of the connections between some servers learn that they are broken.
+    fn break_all(&mut self, between: impl Fn((usize, usize)) -> bool) {
+        let broken = self.wires.iter().filter(|(end, wire)| way(**end, wire.other).is_some_and(&between));
+        let closed: Vec<Due> = broken.map(|(end, _)| Due::Closed { to: *end }).collect();
+        self.queue.extend(closed);
     }
 
     // ---- time ----
