@@ -7,25 +7,29 @@ use super::super::recover;
 use super::*;
 use crate::config::EnsembleConfig;
 use crate::limits::LOG_IN_FLIGHT;
-use crate::proto::{Txn, TxnHeader};
+use crate::proto::{Acl, CreateKind, CreateTxn, Txn, TxnHeader};
 use crate::quorum::{ConfigRules, QuorumVerifier};
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
-/// A transaction of a history; `chain` names it and all before it, and is what it writes into the root.
+/// A transaction of a history: it creates a node of this name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Entry {
     zxid: Zxid,
-    chain: u64,
+    name: u64,
     size: usize,
 }
 
 impl Entry {
+    fn path(self) -> String {
+        format!("/{:x}", self.name)
+    }
+
     fn txn(self) -> LoggedTxn {
         let header = TxnHeader { session: SessionId(1), cxid: 0, zxid: self.zxid, time: 1 };
-        let mut data = self.chain.to_be_bytes().to_vec();
-        data.resize(8 + self.size, 7);
-        let txn = Txn::SetData { path: "/".into(), data: Some(data.into()), version: 1 };
+        let kind = CreateKind::Node { ephemeral: false, create2: false };
+        let (path, data) = (self.path(), Some(vec![7; self.size].into()));
+        let txn = Txn::Create(CreateTxn { kind, path, data, acl: vec![Acl::open()], parent_cversion: -1 });
         LoggedTxn { header, txn, digest: None }
     }
 }
@@ -36,10 +40,24 @@ fn last(history: &[Entry]) -> Zxid {
     history.last().map_or(Zxid::ZERO, |e| e.zxid)
 }
 
-/// The chain that a tree shows.
-fn chain(tree: &Tree) -> u64 {
-    let data = tree.get("/").expect("a root").data.clone().unwrap_or_default();
-    data.first_chunk().map_or(0, |b| u64::from_be_bytes(*b))
+/// The tree after these.
+fn tree_of(history: &[Entry]) -> Tree {
+    let mut tree = Tree::new(1);
+    apply(&mut tree, history);
+    tree
+}
+
+fn apply(tree: &mut Tree, entries: &[Entry]) {
+    for txn in entries.iter().map(|e| e.txn()) {
+        tree.apply(&txn.header, &txn.txn, &mut Vec::new());
+    }
+}
+
+/// Is it the tree after exactly these?
+fn is_tree_of(tree: &Tree, history: &[Entry]) -> bool {
+    tree.last_zxid() == last(history)
+        && tree.node_count() == Tree::new(1).node_count() + history.len()
+        && history.iter().all(|e| tree.get(&e.path()).is_some())
 }
 
 /// What the disk may hold between two moments of the sequence.
@@ -150,7 +168,7 @@ impl World {
             1..20 => self.below(1500),
             _ => self.below(50),
         };
-        Entry { zxid, chain: self.rng.u64() | 1, size: size as usize }
+        Entry { zxid, name: self.rng.u64(), size: size as usize }
     }
 
     // ---- starts ----
@@ -220,13 +238,13 @@ impl World {
             tree.apply(&txn.header, &txn.txn, &mut Vec::new());
         }
         assert_eq!(tree.last_zxid(), r.last_zxid);
-        let shown = (r.last_zxid, chain(&tree));
-        let is = |h: &History| (last(h), h.last().map_or(0, |e| e.chain)) == shown;
+        let is = |h: &History| is_tree_of(&tree, h);
         let epochs = |s: &State| (Some(s.accepted), Some(s.current)) == (r.accepted_epoch, r.current_epoch);
         let state = self.states.iter().rev().filter(|s| epochs(s)).find(|s| s.histories.iter().any(is));
         let state = state.unwrap_or_else(|| {
             panic!(
-                "{shown:x?}, epochs {:?} {:?}: never so; {}",
+                "{}, epochs {:?} {:?}: never so; {}",
+                r.last_zxid,
                 r.accepted_epoch,
                 r.current_epoch,
                 self.explain()
@@ -234,11 +252,8 @@ impl World {
         });
         self.seen.between += usize::from(state.histories.len() > 1);
         let history = state.histories.iter().find(|h| is(h)).expect("found by it");
-        let held = history.iter().rfind(|e| e.zxid <= r.tree.last_zxid());
-        assert_eq!(
-            (r.tree.last_zxid(), chain(&r.tree)),
-            (held.map_or(Zxid::ZERO, |e| e.zxid), held.map_or(0, |e| e.chain))
-        );
+        let held = history.partition_point(|e| e.zxid <= r.tree.last_zxid());
+        assert!(is_tree_of(&r.tree, &history[..held]));
         self.seen.tails += usize::from(!r.tail.is_empty());
         self.seen.torn += r.notes.iter().filter(|n| n.row() == recover::Row::TornTail).count();
         self.seen.lost += usize::from(!self.states.back().expect("one").histories.iter().any(is));
@@ -248,7 +263,7 @@ impl World {
     /// The states in short.
     fn explain(&self) -> String {
         let short =
-            |h: &History| h.iter().map(|e| format!("{}:{:x}", e.zxid, e.chain >> 48)).collect::<Vec<_>>();
+            |h: &History| h.iter().map(|e| format!("{}:{:x}", e.zxid, e.name >> 48)).collect::<Vec<_>>();
         let tail = |h: &History| short(h).split_off(h.len().saturating_sub(8)).join(" ");
         let state = |s: &State| {
             let histories = s.histories.iter().map(tail).collect::<Vec<_>>().join(" | ");
@@ -312,12 +327,8 @@ impl World {
     }
 
     fn deliver(&mut self, life: &mut Life, upto: usize) {
-        for entry in &life.history[..upto] {
-            if entry.zxid > life.tree.last_zxid() {
-                let txn = entry.txn();
-                life.tree.apply(&txn.header, &txn.txn, &mut Vec::new());
-            }
-        }
+        let from = life.history.partition_point(|e| e.zxid <= life.tree.last_zxid());
+        apply(&mut life.tree, &life.history[from..upto.max(from)]);
         if upto > self.committed.len() {
             self.committed = life.history[..upto].to_vec();
         }
@@ -414,10 +425,7 @@ impl World {
         let same = |e: &Entry| e.zxid > held || snapshot.contains(e) || e.zxid > zxid;
         self.seen.contradicted += usize::from(!life.history.iter().all(same));
         self.asked_in_parts(life, zxid);
-        let mut tree = Tree::new(1);
-        let txn = snapshot.last().expect("not empty").txn();
-        tree.apply(&txn.header, &txn.txn, &mut Vec::new());
-        life.tree = tree;
+        life.tree = tree_of(snapshot);
         life.history = snapshot.to_vec();
         life.store.install(&mut life.tree, [(SessionId(3), 4000)].into_iter(), zxid, out);
         self.asked(life);
@@ -502,7 +510,7 @@ impl World {
     fn run(&mut self, lives: u64) {
         for _ in 0..lives {
             let mut life = self.start();
-            let steps = [6, 12, 80][self.below(3) as usize];
+            let steps = [6, 12, 30][self.below(3) as usize];
             for _ in 0..self.below(steps) {
                 self.step(&mut life);
             }
@@ -529,9 +537,9 @@ impl World {
 #[test]
 fn a_crash_leaves_what_a_prefix_of_the_sequence_made() {
     let mut all = Seen::default();
-    for seed in 0..100 {
+    for seed in 0..60 {
         let mut world = World::new(seed);
-        let lives = 3 + world.below(10);
+        let lives = 3 + world.below(7);
         world.run(lives);
         let seen = world.seen;
         all.cuts += seen.cuts;
@@ -553,4 +561,34 @@ fn a_crash_leaves_what_a_prefix_of_the_sequence_made() {
     let Seen { behind_epoch, snapshots, purged, vouched, .. } = all;
     let reached = [&reached[..], &[behind_epoch, snapshots, purged, vouched]].concat();
     assert!(reached.iter().all(|n| *n > 0), "the runs must reach everything: {all:?}");
+}
+
+#[test]
+fn what_only_recovery_has_put_into_the_tree_is_no_history_yet() {
+    let mut world = World::new(0);
+    world.config.snap_count = 1000;
+    world.config.ensemble.as_mut().expect("a member").commit_log_count = 0;
+    let entry = |epoch, counter| Entry {
+        zxid: Zxid::new(epoch, counter),
+        name: u64::from(epoch) << 8 | u64::from(counter),
+        size: 0,
+    };
+    let mut life = world.start();
+    world.drain(&mut life);
+    let mut out = Vec::new();
+    world.epoch_file(&mut life, EpochFile::Accepted, 3, &mut out);
+    for e in [entry(1, 1), entry(1, 2), entry(3, 1), entry(3, 2)] {
+        world.append(&mut life, e);
+    }
+    life.store.flush(&mut out);
+    world.take(&mut life, out);
+    world.drain(&mut life);
+
+    let mut life = world.start();
+    assert_eq!(life.tree.last_zxid(), Zxid::new(3, 2));
+    world.drain(&mut life);
+    let mut out = Vec::new();
+    world.install(&mut life, &[entry(1, 1), entry(1, 2), entry(2, 1)], &mut out);
+    world.take(&mut life, out);
+    world.crash_everywhere(&mut life);
 }
