@@ -154,6 +154,7 @@ impl LearnerSide {
                 ZabOut::Send { packet, .. } => self.said.push(packet),
                 ZabOut::Park(vouch) => self.learner.durable(self.now, vouch, &mut more),
                 ZabOut::Deliver { zxid, .. } => self.delivered.push(zxid),
+                ZabOut::Install { txns, .. } => self.delivered.extend(txns.iter().map(|(zxid, _)| *zxid)),
                 ZabOut::ReceiveSnapshot { .. } => self.receiving = true,
                 ZabOut::Lost { .. } => self.lost = true,
                 ZabOut::Synced { tag } => assert!(self.tags.remove(&tag)),
@@ -167,7 +168,7 @@ impl LearnerSide {
         let mut out = Vec::new();
         if talk.packets[i].name() == "SNAPSHOT-STREAM" {
             assert!(std::mem::take(&mut self.receiving));
-            self.learner.snapshot_received(self.now, &mut out);
+            self.learner.snapshot_received(self.now);
         } else if talk.packets[i].from_learner {
             // What Java's clients made it say.
             match FromLearner::decode(talk.packet(i)).expect("read before") {

@@ -269,7 +269,7 @@ impl Learning {
                 Ok(None) => match m.peers.next_snapshot(conn) {
                     Ok(Some(snapshot)) => {
                         self.staged = Some(snapshot);
-                        self.with_zab(|zab, out| zab.snapshot_received(base.now.mono, out));
+                        self.zab.snapshot_received(base.now.mono);
                     }
                     Ok(None) => return self.carry_out(base, m),
                     Err(_) => self.with_zab(|zab, out| zab.snapshot_failed(out)),
@@ -353,7 +353,7 @@ impl Learning {
                 // An epoch's start may lie above its last entry, and name a snapshot.
                 base.store.truncate(to.max(base.tree.last_zxid()), &mut base.out);
             }
-            ZabOut::Install { zxid } => self.install(base, zxid),
+            ZabOut::Install { txns, upto } => self.install(base, txns, upto),
             ZabOut::Park(vouch) => base.store.park(vouch),
             ZabOut::ReceiveSnapshot { conn, .. } => {
                 self.decoded.clear();
@@ -396,14 +396,32 @@ impl Learning {
         base.out.push(Output::Dial { conn, to, port: Port::Quorum });
     }
 
-    fn install(&mut self, base: &mut Base, zxid: Zxid) {
+    /// The snapshot that came in, with what follows it, takes the place of tree and log.
+    fn install(&mut self, base: &mut Base, txns: Vec<(Zxid, Bytes)>, upto: Zxid) {
         let Snapshot { mut tree, sessions } = self.staged.take().expect("it has just come in");
-        tree.set_last_zxid(zxid);
+        base.sessions.replace(sessions, base.now.mono);
         base.wrong = None;
-        base.event(Event::Installed { zxid, digest: tree.digest() });
+        for (zxid, body) in txns {
+            let logged = LoggedTxn::decode(&body).expect("it was read when it came");
+            tree.apply(&logged.header, &logged.txn, &mut base.changes);
+            base.changes.clear();
+            match logged.txn {
+                Txn::CreateSession { timeout } => {
+                    base.sessions.commit_create(logged.header.session, timeout, base.now.mono);
+                }
+                Txn::CloseSession { .. } => {
+                    base.sessions.commit_close(logged.header.session);
+                }
+                _ => {}
+            }
+            if let Some(digest) = logged.digest {
+                base.wrong = (digest != tree.digest()).then_some(zxid);
+            }
+        }
+        tree.set_last_zxid(upto);
+        base.event(Event::Installed { zxid: upto, digest: tree.digest() });
         base.tree = tree;
-        base.sessions.replace(sessions.iter().copied(), base.now.mono);
-        base.store.install(&mut base.tree, sessions.into_iter(), zxid, &mut base.out);
+        base.store.install(&mut base.tree, base.sessions.iter(), upto, &mut base.out);
     }
 
     fn activated(&mut self, base: &mut Base, m: &mut Member, epoch: Epoch) {

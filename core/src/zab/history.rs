@@ -151,12 +151,17 @@ impl History {
         out.push(ZabOut::Truncate { to });
     }
 
-    pub(super) fn install(&mut self, zxid: Zxid, out: &mut Vec<ZabOut>) {
+    /// A snapshot and what follows it take the place of everything.
+    pub(super) fn install(&mut self, zxid: Zxid, txns: Vec<(Zxid, Bytes)>, out: &mut Vec<ZabOut>) {
         self.entries.clear();
-        (self.bytes, self.waiting) = (0, 0);
-        (self.base, self.delivered) = (zxid, zxid);
+        (self.base, self.bytes) = (zxid, 0);
         self.snapshot_wanted = None;
-        out.push(ZabOut::Install { zxid });
+        for (zxid, body) in &txns {
+            self.push(*zxid, body.clone());
+        }
+        (self.delivered, self.waiting) = (self.last(), 0);
+        out.push(ZabOut::Install { upto: self.delivered, txns });
+        self.trim();
     }
 
     fn index_after(&self, zxid: Zxid) -> usize {

@@ -286,12 +286,11 @@ impl Learner {
         Ok(())
     }
 
-    /// The snapshot is here, whole and well.
-    pub fn snapshot_received(&mut self, now: Time, out: &mut Vec<ZabOut>) {
+    /// The snapshot is here, whole and well. It is installed with all that the leader has committed on it, at NEWLEADER.
+    pub fn snapshot_received(&mut self, now: Time) {
         if let Phase::Receiving { epoch, zxid } = self.phase {
             self.heard(now);
-            self.history.install(zxid, out);
-            self.phase = Phase::Syncing { epoch, pending: Pending::default() };
+            self.phase = Phase::Syncing { epoch, pending: Pending::on_snapshot(zxid) };
         }
     }
 
@@ -306,7 +305,7 @@ impl Learner {
         let Phase::Syncing { epoch, pending } = &mut self.phase else {
             return Err(Lost::Unexpected(PacketType::NewLeader));
         };
-        let (epoch, pending) = (*epoch, std::mem::take(pending));
+        let (epoch, mut pending) = (*epoch, std::mem::take(pending));
         if zxid != epoch.start() {
             return Err(Lost::Unexpected(PacketType::NewLeader));
         }
@@ -314,6 +313,7 @@ impl Learner {
             out.push(ZabOut::NewLeaderConfig { text });
         }
         // The history is asked of the disk before the epoch, the epoch before the promise.
+        pending.install(&mut self.history, out);
         self.history.begin_epoch(epoch, out);
         out.push(ZabOut::Park(Vouch::AckNewLeader(epoch)));
         self.phase = Phase::Confirming { epoch, pending };

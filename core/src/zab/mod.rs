@@ -102,11 +102,14 @@ pub enum ZabOut {
         /// The last zxid that may be kept.
         to: Zxid,
     },
-    /// Disk: the snapshot that was received ([`Learner::snapshot_received`]) is the history from here on, whatever was there
-    /// before; the tree is replaced by it.
+    /// Disk: the snapshot that was received ([`Learner::snapshot_received`]), with these transactions applied to it, is the
+    /// history from here on, whatever was there before; the tree is replaced by it. All at once: a snapshot alone may hold less
+    /// than this server has promised to hold.
     Install {
-        /// Its name.
-        zxid: Zxid,
+        /// What follows the snapshot.
+        txns: Vec<(Zxid, Bytes)>,
+        /// The last of them, or the snapshot's name.
+        upto: Zxid,
     },
     /// Call `durable` with it once everything above is durable.
     Park(Vouch),

@@ -24,12 +24,20 @@ pub(super) struct Pending {
     held: VecDeque<Held>,
     bytes: usize,
     committed: usize,
+    /// The history is about to be replaced by a snapshot of this name.
+    snapshot: Option<Zxid>,
 }
 
 impl Pending {
+    /// What follows a snapshot that came in.
+    pub(super) fn on_snapshot(zxid: Zxid) -> Pending {
+        Pending { snapshot: Some(zxid), ..Pending::default() }
+    }
+
     /// The last zxid that the learner knows of.
     fn last(&self, history: &History) -> Zxid {
-        self.held.back().map_or_else(|| history.last(), |p| p.zxid)
+        let base = || self.snapshot.unwrap_or_else(|| history.last());
+        self.held.back().map_or_else(base, |p| p.zxid)
     }
 
     /// A proposal in the epoch or of before it.
@@ -64,8 +72,20 @@ impl Pending {
         }
     }
 
-    /// Logs what is committed.
+    /// Puts the snapshot, with what is committed on it, in the place of the history, if there is one.
+    pub(super) fn install(&mut self, history: &mut History, out: &mut Vec<ZabOut>) {
+        let Some(zxid) = self.snapshot.take() else { return };
+        let committed = self.held.drain(..std::mem::take(&mut self.committed));
+        let txns: Vec<(Zxid, Bytes)> = committed.map(|p| (p.zxid, p.body)).collect();
+        self.bytes -= txns.iter().map(|(_, body)| body.len()).sum::<usize>();
+        history.install(zxid, txns, out);
+    }
+
+    /// Logs what is committed; on a snapshot it waits for the rest.
     pub(super) fn log_committed(&mut self, history: &mut History, out: &mut Vec<ZabOut>) {
+        if self.snapshot.is_some() {
+            return;
+        }
         for p in self.held.drain(..std::mem::take(&mut self.committed)) {
             self.bytes -= p.body.len();
             history.append(p.zxid, p.body, out);

@@ -555,9 +555,15 @@ fn what_cannot_be_cut_is_replaced() {
     b.hear(info);
     b.durable(Vouch::AckEpoch(Epoch(2)));
     b.hear(FromLeader::Snap { zxid: z(1, 4) });
-    b.role.snapshot_received(b.now, &mut b.out);
-    assert_eq!(b.take(), [ZabOut::Install { zxid: z(1, 4) }]);
-    assert_eq!((b.role.history().last(), b.role.history().snapshot_wanted()), (z(1, 4), None));
+    b.role.snapshot_received(b.now);
+    // With what is committed on it, and not before all of that is there: this server may have promised to hold it.
+    assert_eq!(b.propose(z(1, 5)), []);
+    assert_eq!(b.commit(z(1, 5)), []);
+    assert_eq!(b.propose(z(2, 1)), []);
+    let out = b.hear(FromLeader::NewLeader { zxid: z(2, 0), config: None });
+    let txns = vec![(z(1, 5), body(z(1, 5)))];
+    assert_eq!(out[0], ZabOut::Install { txns, upto: z(1, 5) });
+    assert_eq!((b.role.history().last(), b.role.history().snapshot_wanted()), (z(1, 5), None));
     // A later leader hears the truth.
     let mut b = Bench::learner(LearnerType::Participant, 6, z(1, 5));
     b.role.packet(b.now, Conn(1), FromLeader::UpToDate.into_packet(), &mut b.out);
@@ -724,7 +730,7 @@ proptest! {
             for o in b.take() {
                 match o {
                     ZabOut::Park(vouch) => b.role.durable(b.now, vouch, &mut b.out),
-                    ZabOut::ReceiveSnapshot { .. } => b.role.snapshot_received(b.now, &mut b.out),
+                    ZabOut::ReceiveSnapshot { .. } => b.role.snapshot_received(b.now),
                     ZabOut::Lost { .. } => over = true,
                     _ => {}
                 }

@@ -346,10 +346,12 @@ impl World {
                 assert!(self.nodes[n].tree.last().is_none_or(|(z, _)| *z <= to), "the tree holds more");
                 self.tally.add("truncated");
             }
-            ZabOut::Install { zxid } => {
+            ZabOut::Install { txns, upto } => {
                 let list = self.nodes[n].staged.take().expect("a snapshot came in");
-                self.nodes[n].tree = (*list).clone();
-                self.ask(n, Op::Install(zxid, list));
+                let mut list = (*list).clone();
+                list.extend(txns.iter().map(|(zxid, body)| (*zxid, payload(body))));
+                self.nodes[n].tree = list.clone();
+                self.ask(n, Op::Install(upto, Rc::new(list)));
                 self.tally.add("installed");
             }
             ZabOut::Park(vouch) => self.nodes[n].disk.park(vouch),

@@ -75,7 +75,7 @@ impl World {
                 if mine {
                     self.nodes[to].staged = Some(list);
                     self.step(to, |role, now, out| match role {
-                        Role::Learning(l, _) => l.snapshot_received(now, out),
+                        Role::Learning(l, _) => l.snapshot_received(now),
                         Role::Down | Role::Looking | Role::Leading(_) => {}
                     });
                 }
