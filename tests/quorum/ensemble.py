@@ -66,6 +66,7 @@ class Member(servers.Server):
         return ["java", "-Xmx128m", "-D%s=%s" % CONTAINERS] + words[2:]
 
     def start(self, extra=()):
+        assert self.process is None, "server %d runs" % self.sid
         command = self.command() + list(extra)
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
