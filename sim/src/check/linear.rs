@@ -8,7 +8,7 @@ use super::rights::Credentials;
 use super::watches::{Sight, Watches};
 use super::{Cx, Found, Limits, Rule};
 use crate::history::{Call, HandleState, History, Who};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use zebu_core::boundary::Conn;
 use zebu_core::id::{Epoch, ServerId, SessionId, Zxid};
 use zebu_core::proto::{ErrorCode, Id, OpCode, Request, Response};
@@ -42,6 +42,16 @@ struct CallFacts {
     at: Time,
     /// When it was given up for lost, by whom it may have been sent: the handle's number of connections so far.
     lost_on: Option<usize>,
+}
+
+/// A connection that a server took for a session's. Its leader decided so between the connection's first bytes and now.
+#[derive(Clone, Copy, Debug)]
+struct Attached {
+    came: Time,
+    at: Time,
+    server: ServerId,
+    session: SessionId,
+    conn: Conn,
 }
 
 /// What is known of a handle.
@@ -88,7 +98,9 @@ pub(super) struct Order {
     /// By state: the call that made it.
     makers: Vec<Option<Call>>,
     /// Connections that servers took for a session's.
-    attached: Vec<(Time, ServerId, SessionId, Conn)>,
+    attached: Vec<Attached>,
+    /// When the first bytes of a connection were taken.
+    came: HashMap<Conn, Time>,
     /// The newest write returned.
     returned: Index,
 }
@@ -117,6 +129,7 @@ impl Order {
         self.calls.clear();
         self.makers.clear();
         self.attached.clear();
+        self.came.clear();
         self.returned = 0;
     }
 
@@ -226,7 +239,13 @@ impl Order {
 
     /// A server took a connection for a session's.
     pub(super) fn attached(&mut self, at: Time, server: ServerId, session: SessionId, conn: Conn) {
-        self.attached.push((at, server, session, conn));
+        let came = self.came.get(&conn).copied().unwrap_or(at);
+        self.attached.push(Attached { came, at, server, session, conn });
+    }
+
+    /// A server took bytes of a connection.
+    pub(super) fn taken(&mut self, at: Time, conn: Conn) {
+        self.came.entry(conn).or_insert(at);
     }
 
     /// The server that this handle is connected to.
@@ -247,11 +266,11 @@ impl Order {
         match state {
             HandleState::Connected { conn, session, reattached, .. } => {
                 self.all_sure(who);
-                let known = self.attached.iter().rev().find(|a| a.3 == conn).copied();
+                let known = self.attached.iter().rev().find(|a| a.conn == conn).copied();
                 let handle = self.of(who);
                 (handle.conn, handle.session, handle.heard) = (Some(conn), session, at);
-                handle.server = known.map(|(_, server, ..)| server);
-                handle.attached.push((known.map_or(at, |a| a.0), conn));
+                handle.server = known.map(|a| a.server);
+                handle.attached.push((known.map_or(at, |a| a.at), conn));
                 watches.connected(model, who, handle.floor, reattached);
             }
             HandleState::Disconnected => {
@@ -491,14 +510,14 @@ impl Order {
                 cursor[n] = cursor[n].max(maker.0 + 1);
                 continue;
             }
-            let moved = txn.moved(h);
+            let late = model.came_late(h, index);
             let explains = |model: &mut Model, c: Call| {
                 let facts = self.calls[c.0 as usize];
                 if index <= facts.known || (txn.born != Time(0) && txn.born < facts.at) {
                     return false;
                 }
-                // One that was refused because its session had moved may be any, also one before those that came through.
-                moved || (c.0 >= cursor[n] && self.explains(cx, model, index, c))
+                // One that came too late may be any, also one before those that came through.
+                late || (c.0 >= cursor[n] && self.explains(cx, model, index, c))
             };
             let mut all = mine[n].iter().copied().filter(|c| explains(model, *c));
             // The same may have been asked for twice: who could have done it comes before who must not.
@@ -507,7 +526,7 @@ impl Order {
             let explained = first.map(|c| if stayed(&c) { c } else { all.find(stayed).unwrap_or(c) });
             found.look(Rule::C1);
             match explained {
-                Some(_) if moved => {}
+                Some(_) if late => {}
                 // An expiry closes a session without a call, even when its client has asked for the same.
                 _ if txn.kind == OpCode::CloseSession as i32 => {}
                 Some(c) => {
@@ -540,10 +559,10 @@ impl Order {
     /// When another connection became the session's after the one that a lost call was sent on: that is where to.
     fn left(&self, handle: usize, lost: Call) -> Option<(Time, ServerId)> {
         let (handle, facts) = (&self.handles[handle], self.calls[lost.0 as usize]);
-        let (_, conn) = handle.attached.get(facts.lost_on?.checked_sub(1)?)?;
-        let mine = |a: &&(Time, ServerId, SessionId, Conn)| a.2 == handle.session;
-        let mut later = self.attached.iter().filter(mine).skip_while(|a| a.3 != *conn);
-        later.nth(1).map(|(at, server, ..)| (*at, *server))
+        let (attached, conn) = *handle.attached.get(facts.lost_on?.checked_sub(1)?)?;
+        // One that came before that may have been decided on before it, too.
+        let later = |a: &&Attached| a.session == handle.session && a.conn != conn && a.came > attached;
+        self.attached.iter().find(later).map(|a| (a.at, a.server))
     }
 
     /// The session had left the connection of a lost call for this server when the call's transaction was proposed.

@@ -398,7 +398,12 @@ impl Checker {
             | Entry::Notify { .. }
             | Entry::State { .. }
             | Entry::Gone { .. } => self.client(cx, entry),
-            Entry::Taken { server, conn, sure } => self.sessions.taken(cx, *server, *conn, *sure),
+            Entry::Taken { server, conn, sure } => {
+                if limits.config.ensemble.is_some() {
+                    self.order.taken(at, *conn);
+                }
+                self.sessions.taken(cx, *server, *conn, *sure);
+            }
             Entry::Clock { server, mono, ppm } => self.sessions.clock(at, *server, *mono, *ppm),
             Entry::Crash { server, .. } => {
                 self.sessions.crash(cx, *server);

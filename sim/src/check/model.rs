@@ -573,11 +573,16 @@ impl Model {
     }
 }
 
-impl Committed {
-    /// It says only that its request came over a connection that its session had left.
-    pub(super) fn moved(&self, h: &History) -> bool {
-        let op = Head::read(self.place.body(h)).and_then(|head| head.record());
-        matches!(op, Ok((Op::Error { code }, _)) if code == ErrorCode::SessionMoved.code())
+impl Model {
+    /// This state's transaction says only that its request came over a connection that its session had left, or after its
+    /// session's end: it may be any, and late.
+    pub(super) fn came_late(&self, h: &History, index: Index) -> bool {
+        let txn = self.txn(index);
+        let Ok((Op::Error { code }, _)) = Head::read(txn.place.body(h)).and_then(|head| head.record()) else {
+            return false;
+        };
+        let over = || !self.is_open(txn.session, index - 1);
+        code == ErrorCode::SessionMoved.code() || (code == ErrorCode::SessionExpired.code() && over())
     }
 }
 
