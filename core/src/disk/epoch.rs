@@ -8,7 +8,7 @@
 use super::recover::{RecoverError, RecoverNote};
 use crate::boundary::FileName;
 use crate::id::{Epoch, Zxid};
-use crate::zab::EpochFile;
+use crate::boundary::EpochFile;
 
 /// Reads the first line. `None`: that is no epoch.
 pub(super) fn parse(bytes: &[u8]) -> Option<i64> {

@@ -68,7 +68,7 @@ use crate::id::{Epoch, SessionId, Zxid};
 use crate::jute::Bad;
 use crate::proto::{LoggedTxn, Txn};
 use crate::tree::{Change, Tree};
-use crate::zab::EpochFile;
+use crate::boundary::EpochFile;
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 
