@@ -68,8 +68,6 @@ pub enum Lost {
     Gap(Zxid),
     /// Learner: a COMMIT of another transaction than the oldest that waits for it.
     WrongCommit(Zxid),
-    /// Learner: what the leader wants cut off is in the tree already. A snapshot is asked for next.
-    CannotTruncate(Zxid),
     /// Learner: more waits for its commit than fits.
     TooMuchPending,
     /// Learner: the snapshot's stream was broken.
@@ -108,7 +106,6 @@ impl fmt::Display for Lost {
             Lost::OldEpoch(e) => write!(f, "the leader's epoch {e} is older than the accepted one"),
             Lost::Gap(z) => write!(f, "{z} does not follow the last transaction"),
             Lost::WrongCommit(z) => write!(f, "{z} is not the transaction whose commit is awaited"),
-            Lost::CannotTruncate(z) => write!(f, "the tree cannot go back to {z}"),
             Lost::TooMuchPending => write!(f, "too much waits for its commit"),
             Lost::BadSnapshot => write!(f, "the leader's snapshot is broken"),
         }

@@ -161,8 +161,6 @@ hits! {
     HandedOver = "hand_overs";
     /// A learner lost its leader.
     LostLeader = "lost_leader";
-    /// A learner could not cut off what it was told to.
-    LostTruncate = "lost_truncate";
     /// A learner lost its leader over a packet.
     LostOther = "lost_other";
     /// A tree's digest was not the leader's.

@@ -198,7 +198,7 @@ impl Learner {
         match said {
             FromLeader::LeaderInfo { zxid, .. } => self.leader_info(Epoch::of(zxid), out),
             FromLeader::Diff { .. } => self.diff(),
-            FromLeader::Trunc { zxid } => self.trunc(zxid, out),
+            FromLeader::Trunc { zxid } => self.trunc(now, zxid, out),
             FromLeader::Snap { zxid } => self.snap(zxid, out),
             FromLeader::Proposal { zxid, txn } => self.proposal(kind, zxid, txn, out),
             FromLeader::Commit { zxid } => self.commit(kind, zxid, None, out),
@@ -265,18 +265,31 @@ impl Learner {
         Ok(())
     }
 
-    fn trunc(&mut self, to: Zxid, out: &mut Vec<ZabOut>) -> Result<(), Lost> {
+    fn trunc(&mut self, now: Time, to: Zxid, out: &mut Vec<ZabOut>) -> Result<(), Lost> {
         let (epoch, said) = self.accepted(PacketType::Trunc)?;
         if said.last != self.history.last() || to > said.last {
             return Err(Lost::Unexpected(PacketType::Trunc));
         }
         if to < self.history.delivered() {
+            // The tree cannot go back there: the same leader is asked for a snapshot at once. It may need this server for its
+            // quorum, and an election would only come to the next epoch, in which the same happens.
             self.history.want_snapshot(epoch);
-            return Err(Lost::CannotTruncate(to));
+            self.start_over(now, out);
+            return Ok(());
         }
         self.history.truncate(to, out);
         self.phase = Phase::Syncing { epoch, pending: Pending::default() };
         Ok(())
+    }
+
+    /// Comes to the same leader anew.
+    fn start_over(&mut self, now: Time, out: &mut Vec<ZabOut>) {
+        if let Some(conn) = self.conn.take() {
+            out.push(ZabOut::Close { conn, cause: Cause::LearnerLost });
+        }
+        self.phase = Phase::Dialling { dials: 1, dial_at: None, until: now + self.settings.init() };
+        self.deadline = None;
+        out.push(ZabOut::Dial);
     }
 
     fn snap(&mut self, zxid: Zxid, out: &mut Vec<ZabOut>) -> Result<(), Lost> {

@@ -150,6 +150,9 @@ impl Sessions {
         let clock = self.clock_mut(server);
         let now = clock.mono(at);
         clock.reign = Some(now);
+        // Whoever follows this server, follows what it was before.
+        self.clocks.iter_mut().filter(|c| c.follows == Some(server)).for_each(|c| c.follows = None);
+        self.made.clear();
         for t in self.touched.iter_mut().filter(|t| all || t.server == server) {
             (t.sure, t.maybe, t.leader) = (now, now, server);
             t.expired &= !all;

@@ -221,7 +221,6 @@ fn lost(why: &Lost) -> Hit {
         Lost::RollOver => Hit::LostRollOver,
         Lost::HandedOver | Lost::Deposed(_) => Hit::HandedOver,
         Lost::Unreachable | Lost::Disconnected | Lost::Silent => Hit::LostLeader,
-        Lost::CannotTruncate(_) => Hit::LostTruncate,
         Lost::Malformed(_)
         | Lost::Unexpected(_)
         | Lost::Gap(_)
