@@ -10,8 +10,13 @@ const FILE_LINES: usize = 900;
 /// No function is longer, but those in [`LONG_FUNCTIONS`].
 const FUNCTION_LINES: usize = 70;
 /// Functions that are longer still, with their length. One that got shorter has to be entered anew, or struck out.
-const LONG_FUNCTIONS: &[(&str, &str, usize)] =
-    &[("core/src/server/words.rs", "text", 72), ("sim/src/check/wgl/tree.rs", "apply", 79)];
+const LONG_FUNCTIONS: &[(&str, &str, usize)] = &[
+    ("core/src/server/words.rs", "text", 73),
+    ("sim/src/check/images.rs", "vouched", 84),
+    ("sim/src/check/wgl/tree.rs", "apply", 79),
+    ("sim/src/trace.rs", "entry_text", 77),
+    ("sim/src/world/faults.rs", "fault", 92),
+];
 
 /// A text file of the tree, by its path from the top.
 struct File {
@@ -217,7 +222,7 @@ const USES: &[(&str, Uses)] = &[
     ("election", Uses::Only("addr boundary id jute limits proto quorum time")),
     ("zab", Uses::Only("boundary cause id jute limits proto quorum rng time")),
     ("session", Uses::Only("id limits proto rng time")),
-    ("disk", Uses::Only("boundary config id jute limits path proto rng session time tree")),
+    ("disk", Uses::Only("boundary config id jute limits path proto quorum rng session time tree")),
     ("client", Uses::AllBut("server tree disk watch session config acl")),
     ("server", Uses::AllBut("client")),
 ];

@@ -6,9 +6,9 @@
 //! acceptedEpoch never behind either.
 
 use super::recover::{RecoverError, RecoverNote};
+use crate::boundary::EpochFile;
 use crate::boundary::FileName;
 use crate::id::{Epoch, Zxid};
-use crate::boundary::EpochFile;
 
 /// Reads the first line. `None`: that is no epoch.
 pub(super) fn parse(bytes: &[u8]) -> Option<i64> {

@@ -62,13 +62,13 @@ use super::log::{BadHeader, Entries, Entry, HEADER_LEN, Step};
 use super::snapshot::{Form, Loaded, load, looks_whole};
 use super::tail::{Rot, Tail, judge_middle, judge_newest};
 use super::{FileError, Files, epoch};
+use crate::boundary::EpochFile;
 use crate::boundary::{Dir, FileName};
 use crate::config::Config;
 use crate::id::{Epoch, SessionId, Zxid};
 use crate::jute::Bad;
 use crate::proto::{LoggedTxn, Txn};
 use crate::tree::{Change, Tree};
-use crate::boundary::EpochFile;
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 

@@ -68,17 +68,24 @@ fn is_enabled(base: &Base, word: Word) -> bool {
     }
 }
 
+fn read_only_line(base: &Base, out: &mut String) {
+    if base.role == RoleName::ReadOnly {
+        out.push_str("READ-ONLY mode; serving only read-only clients\n");
+    }
+}
+
+fn isro(door: Door) -> &'static str {
+    match door {
+        Door::Open => "rw",
+        Door::ReadOnly => "ro",
+        Door::Shut | Door::Closing => "null",
+    }
+}
+
 fn text(base: &mut Base, door: Door, asker: Conn, word: Word) -> String {
     match word {
         Word::Ruok => return "imok".to_owned(),
-        Word::Isro => {
-            return match door {
-                Door::Open => "rw",
-                Door::ReadOnly => "ro",
-                Door::Shut | Door::Closing => "null",
-            }
-            .to_owned();
-        }
+        Word::Isro => return isro(door).to_owned(),
         Word::Envi => return envi(base),
         _ if matches!(door, Door::Shut | Door::Closing) => {
             let line_end = if word == Word::Hash { "" } else { "\n" };
@@ -90,9 +97,7 @@ fn text(base: &mut Base, door: Door, asker: Conn, word: Word) -> String {
     match word {
         Word::Srvr => {
             version_line(&mut out);
-            if base.role == RoleName::ReadOnly {
-                out.push_str("READ-ONLY mode; serving only read-only clients\n");
-            }
+            read_only_line(base, &mut out);
             server_lines(base, &mut out);
         }
         Word::Stat => {
