@@ -181,7 +181,7 @@ impl Checker {
                 self.order.watches_set(met, &mut self.watches, server, *session);
             }
             Event::SessionAttached { session, conn, .. } => {
-                self.order.attached(cx.at, server, *session, *conn);
+                self.order.attached(cx.at, (server, None), *session, *conn);
             }
             _ => {}
         }

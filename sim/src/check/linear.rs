@@ -52,6 +52,8 @@ struct Attached {
     server: ServerId,
     session: SessionId,
     conn: Conn,
+    /// Under the leader of this epoch; another leader knows nothing of it.
+    epoch: Option<Epoch>,
 }
 
 /// What is known of a handle.
@@ -238,9 +240,15 @@ impl Order {
     }
 
     /// A server took a connection for a session's.
-    pub(super) fn attached(&mut self, at: Time, server: ServerId, session: SessionId, conn: Conn) {
+    pub(super) fn attached(
+        &mut self,
+        at: Time,
+        (server, epoch): (ServerId, Option<Epoch>),
+        session: SessionId,
+        conn: Conn,
+    ) {
         let came = self.came.get(&conn).copied().unwrap_or(at);
-        self.attached.push(Attached { came, at, server, session, conn });
+        self.attached.push(Attached { came, at, server, session, conn, epoch });
     }
 
     /// A server took bytes of a connection.
@@ -557,22 +565,26 @@ impl Order {
     }
 
     /// When another connection became the session's after the one that a lost call was sent on: that is where to.
-    fn left(&self, handle: usize, lost: Call) -> Option<(Time, ServerId)> {
+    fn left(&self, handle: usize, lost: Call, epoch: Epoch) -> Option<(Time, ServerId)> {
         let (handle, facts) = (&self.handles[handle], self.calls[lost.0 as usize]);
         let (attached, conn) = *handle.attached.get(facts.lost_on?.checked_sub(1)?)?;
         // One that came before that may have been decided on before it, too.
-        let later = |a: &&Attached| a.session == handle.session && a.conn != conn && a.came > attached;
+        let later = |a: &&Attached| {
+            let mine = a.session == handle.session && a.epoch == Some(epoch);
+            mine && a.conn != conn && a.came > attached
+        };
         self.attached.iter().find(later).map(|a| (a.at, a.server))
     }
 
     /// The session had left the connection of a lost call for this server when the call's transaction was proposed.
     fn left_before(&self, handle: usize, lost: Call, txn: &Committed) -> Option<ServerId> {
-        self.left(handle, lost).filter(|(at, _)| txn.born > *at && !txn.failed).map(|(_, server)| server)
+        let left = self.left(handle, lost, Epoch::of(txn.zxid));
+        left.filter(|(at, _)| txn.born > *at && !txn.failed).map(|(_, server)| server)
     }
 
     /// S3: a call that was lost with its connection has not taken effect since another one is the session's.
     fn stayed(&self, cx: Cx<'_>, handle: usize, lost: Call, txn: &Committed, found: &mut Found) {
-        if self.left(handle, lost).is_some() {
+        if self.left(handle, lost, Epoch::of(txn.zxid)).is_some() {
             found.look(Rule::S3);
         }
         if let Some(server) = self.left_before(handle, lost, txn) {

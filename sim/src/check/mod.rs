@@ -441,7 +441,8 @@ impl Checker {
                 self.order.watches_set(met, &mut self.watches, server, *session);
             }
             Event::SessionAttached { session, conn, .. } => {
-                self.order.attached(cx.at, server, *session, *conn);
+                let epoch = self.servers.peers.peer(server).and_then(|p| p.serves);
+                self.order.attached(cx.at, (server, epoch), *session, *conn);
             }
             _ => {}
         }
