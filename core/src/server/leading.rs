@@ -3,6 +3,7 @@
 
 use super::base::Base;
 use super::clients::{self, Clients, Coming, Door, Write};
+use super::conn::{Connection, State};
 use super::front::Asked;
 use super::learning::CREATE_SESSION;
 use super::line::Commit;
@@ -37,6 +38,8 @@ pub(super) struct Leading {
     /// Sessions that closed in this reign, the last of them, oldest first.
     closed: BTreeSet<SessionId>,
     closed_order: VecDeque<SessionId>,
+    /// Sessions that are not known here, while a quorum is asked.
+    doubts: BTreeMap<u64, Doubt>,
     /// Own clients whose syncs are under way.
     syncs: BTreeMap<u64, Conn>,
     last_tag: u64,
@@ -68,6 +71,14 @@ enum Owner {
     Learner(Conn),
 }
 
+/// A session that this leader does not know, and who asks for it. Another leader may have created it since, if there is one:
+/// so nobody is told that it is over before a quorum has been heard of.
+#[derive(Clone, Copy, Debug)]
+enum Doubt {
+    Here(Conn, Coming),
+    Learner(Conn, SessionId),
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Revalidation {
     learner: Conn,
@@ -92,8 +103,13 @@ impl Clients for Leading {
     }
 
     fn come_back(&mut self, base: &mut Base, id: Conn, coming: Coming) {
-        if self.proposer.come_back(base, id, coming) {
-            self.owners.insert(coming.session, Owner::Here);
+        let Coming { session, timeout_ms, read_only } = coming;
+        if base.sessions.is_live(session) {
+            self.proposer.come_back(base, id, coming);
+            self.owners.insert(session, Owner::Here);
+        } else if let Some(conn) = base.conns.get_mut(id) {
+            conn.state = State::Revalidating { session, timeout_ms, read_only };
+            self.doubt(Doubt::Here(id, coming));
         }
     }
 
@@ -132,6 +148,7 @@ impl Leading {
             owners: BTreeMap::new(),
             closed: BTreeSet::new(),
             closed_order: VecDeque::new(),
+            doubts: BTreeMap::new(),
             syncs: BTreeMap::new(),
             last_tag: 0,
             revalidations: Vec::new(),
@@ -318,7 +335,9 @@ impl Leading {
                 }
             }
             ZabOut::Synced { tag } => {
-                if let Some(id) = self.syncs.remove(&tag)
+                if let Some(doubt) = self.doubts.remove(&tag) {
+                    self.settle(base, doubt);
+                } else if let Some(id) = self.syncs.remove(&tag)
                     && base.synced(id, tag)
                 {
                     clients::pump(self, base, id);
@@ -525,9 +544,14 @@ impl Leading {
     /// A session returns at a learner: it is told so behind the session's writes that are under way.
     fn revalidate(&mut self, base: &mut Base, learner: Conn, session: SessionId, timeout: i32) {
         let live = base.sessions.touch(session, Some(timeout), base.now.mono) == Touch::Live;
-        if !live {
-            return self.with_zab(|zab, out| zab.revalidated(learner, session, false, out));
+        match live {
+            true => self.admit(base, learner, session),
+            false => self.doubt(Doubt::Learner(learner, session)),
         }
+    }
+
+    /// A live session goes on at a learner.
+    fn admit(&mut self, base: &mut Base, learner: Conn, session: SessionId) {
         self.owners.insert(session, Owner::Learner(learner));
         if let Some(old) = base.conns.of_session(session) {
             base.close(old, CloseCause::SessionMoved);
@@ -535,6 +559,33 @@ impl Leading {
         match self.proposer.under_way(session) {
             Some(after) => self.revalidations.push(Revalidation { learner, session, after }),
             None => self.revalidated(base, learner, session),
+        }
+    }
+
+    /// Asks a quorum whether this is still the leader, before a session is said to be over.
+    fn doubt(&mut self, doubt: Doubt) {
+        self.last_tag += 1;
+        let tag = self.last_tag;
+        self.doubts.insert(tag, doubt);
+        self.with_zab(|zab, out| zab.sync(SyncOf::Own(tag), out));
+    }
+
+    /// It is.
+    fn settle(&mut self, base: &mut Base, doubt: Doubt) {
+        match doubt {
+            Doubt::Here(id, coming) => {
+                let waits = |c: &Connection| matches!(c.state, State::Revalidating { .. });
+                if base.conns.get(id).is_some_and(waits) {
+                    if self.proposer.come_back(base, id, coming) {
+                        self.owners.insert(coming.session, Owner::Here);
+                    }
+                    clients::pump(self, base, id);
+                }
+            }
+            Doubt::Learner(learner, session) if base.sessions.is_live(session) => {
+                self.admit(base, learner, session);
+            }
+            Doubt::Learner(learner, session) => self.revalidated(base, learner, session),
         }
     }
 
