@@ -65,7 +65,7 @@ impl World {
         let Some(cargo) = link.queues[side].pop_front() else { return };
         let conn = Conn(id);
         match cargo {
-            Cargo::Packet(packet) => self.step(to, |role, now, _| match role {
+            Cargo::Packet(packet) => self.step(to, |role, now, out| match role {
                 Role::Leading(l) => l.packet(now, conn, packet, out),
                 Role::Learning(l, _) => l.packet(now, conn, packet, out),
                 Role::Down | Role::Looking => {}
@@ -83,7 +83,7 @@ impl World {
             Cargo::End => {
                 let link = self.links.get_mut(&id).expect("it brought the end");
                 link.shut[side] = true;
-                self.step(to, |role, now, _| match role {
+                self.step(to, |role, now, out| match role {
                     Role::Leading(l) => l.closed(conn),
                     Role::Learning(l, _) => l.closed(now, Some(conn), out),
                     Role::Down | Role::Looking => {}
