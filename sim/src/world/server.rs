@@ -164,11 +164,6 @@ impl World {
         let mut seeds = Stream::new(self.plan.seed, Purpose::Server, name, 0);
         let recovered = match recover(&node.disk.view(false), &node.config, seeds.u64()) {
             Ok(recovered) => recovered,
-            Err(_) if node.disk.guarded && node.disk.lied => {
-                // It lost what may be forgotten. Whoever runs it gives it a new disk.
-                self.forget(s);
-                return self.start_later(s, 50_000_000);
-            }
             Err(refusal) => {
                 self.coverage.hit(Hit::RecoveryRefused);
                 self.hash.word(0x21);
