@@ -111,6 +111,8 @@ hits! {
     Paused = "pauses";
     /// A raw connection was made.
     Raw = "raw_connections";
+    /// A raw connection was made to a port that servers use among themselves.
+    RawPeer = "raw_peers";
     /// A raw connection got bytes.
     RawAnswered = "raw_answers";
     /// A connection was closed by a server for a fault of its client.
@@ -203,8 +205,12 @@ hits! {
     WipePut = "wipes_put_off";
     /// A superfluous file rotted.
     Rot = "rotten_files";
-    /// Some servers stayed broken, and a quorum had to do without them.
-    Abandoned = "abandoned";
+    /// Some servers stayed dead, and a quorum had to do without them.
+    LeftDead = "left_dead";
+    /// Some servers stayed cut off.
+    LeftApart = "left_apart";
+    /// Some servers stayed cut off in one direction.
+    LeftHalf = "left_half_apart";
 }
 
 /// How often each [`Hit`] came.

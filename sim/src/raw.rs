@@ -4,6 +4,7 @@
 use crate::random::{Purpose, Stream};
 use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
+use zebu_core::boundary::Port;
 use zebu_core::id::{SessionId, Xid, Zxid};
 use zebu_core::jute;
 use zebu_core::proto::{
@@ -17,6 +18,8 @@ pub struct RawPlan {
     pub name: u16,
     /// Which server it is made to.
     pub server: u8,
+    /// Which of its ports: clients', or one that servers use among themselves.
+    pub port: Port,
     /// When it is asked for, ns.
     pub at: u64,
     /// What it does then, each so long after the one before, ns.
@@ -49,8 +52,14 @@ pub fn plans(seed: u64, until: u64, servers: u8) -> Vec<RawPlan> {
     (0..count as u16)
         .map(|name| {
             let mut r = Stream::new(seed, Purpose::Raw, u64::from(name), 0);
-            let (at, moves) = (r.below(until), moves(&mut r));
-            RawPlan { name, server: r.below(u64::from(servers)) as u8, at, moves }
+            let (at, mut moves) = (r.below(until), moves(&mut r));
+            let server = r.below(u64::from(servers)) as u8;
+            let mut port = Port::Client;
+            if servers > 1 && r.chance(400) {
+                port = r.pick(&[Port::Election, Port::Quorum]);
+                moves.splice(0..0, [(r.log_uniform(1_000, 1_000_000), RawMove::Send(junk(&mut r)))]);
+            }
+            RawPlan { name, server, port, at, moves }
         })
         .collect()
 }
@@ -79,6 +88,22 @@ fn moves(r: &mut Stream) -> Vec<(u64, RawMove)> {
         _ => out.push((gap(r), RawMove::Close)),
     }
     out
+}
+
+/// What no server says to another: noise, lengths without bytes, bytes that begin like one of their first messages.
+fn junk(r: &mut Stream) -> Bytes {
+    let mut bytes = vec![0; r.log_uniform(1, 60) as usize];
+    r.fill(&mut bytes);
+    let begin: &[u8] = match r.below(5) {
+        0 => &[],
+        1 => &[0x7f, 0xff, 0xff, 0xff],
+        2 => &[0, 0, 0, 20],
+        // The election port's protocol, from server 99.
+        3 => &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 99],
+        // FOLLOWERINFO at the quorum port.
+        _ => &[0, 0, 0, 11, 0, 0, 0, 0, 0, 0, 0, 0],
+    };
+    Bytes::from([begin, &bytes].concat())
 }
 
 fn framed(write: impl FnOnce(&mut BytesMut)) -> Bytes {

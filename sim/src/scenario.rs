@@ -49,8 +49,22 @@ pub struct Scenario {
 pub struct Left {
     /// Which, as bits.
     pub servers: u16,
-    /// They run, and nothing gets to them or from them; else they are dead.
-    pub alive: bool,
+    /// What has become of them.
+    pub how: LeftHow,
+}
+
+/// What becomes of servers that are not healed.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub enum LeftHow {
+    /// They are dead.
+    #[default]
+    Dead,
+    /// They run, and nothing gets to them or from them.
+    Apart,
+    /// They run and are heard, and nothing gets to them.
+    Deaf,
+    /// They run and hear, and nothing gets from them.
+    Mute,
 }
 
 /// How a server's clocks are wrong.

@@ -4,7 +4,7 @@
 use crate::disk::Latency;
 use crate::net::LinkProfile;
 use crate::random::{Purpose, Stream};
-use crate::scenario::Left;
+use crate::scenario::{Left, LeftHow};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use zebu_core::config::{Config, ElectionTimes, EnsembleConfig};
@@ -135,13 +135,14 @@ pub(crate) fn disk(usual: Latency, patience: u64) -> Latency {
 pub(crate) fn left(config: &Config, r: &mut Stream) -> Left {
     let members = &config.ensemble.as_ref().expect("an ensemble").members;
     let count = members.members().count() as u64;
-    let (servers, alive) = (r.below(1 << count) as u16, r.chance(512));
+    let servers = r.below(1 << count) as u16;
+    let how = r.pick(&[LeftHow::Dead, LeftHow::Apart, LeftHow::Deaf, LeftHow::Mute]);
     let rest: BTreeSet<ServerId> =
         (1..=count).filter(|sid| servers >> (sid - 1) & 1 == 0).map(|sid| ServerId(sid as i64)).collect();
     if !r.chance(350) || !members.is_quorum(&rest) || !rest.iter().any(|sid| members.weight(*sid) > 0) {
         return Left::default();
     }
-    Left { servers, alive }
+    Left { servers, how }
 }
 
 #[cfg(test)]

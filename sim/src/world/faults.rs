@@ -8,6 +8,7 @@ use crate::net::Near;
 use crate::outcome::Hit;
 use crate::queue::{Due, Paused};
 use crate::random::{Purpose, Stream};
+use crate::scenario::LeftHow;
 use zebu_core::boundary::Lane;
 use zebu_core::time::Time;
 
@@ -364,14 +365,22 @@ impl World {
         if left.servers == 0 {
             return;
         }
-        self.coverage.hit(Hit::Abandoned);
+        self.coverage.hit(match left.how {
+            LeftHow::Dead => Hit::LeftDead,
+            LeftHow::Apart => Hit::LeftApart,
+            LeftHow::Deaf | LeftHow::Mute => Hit::LeftHalf,
+        });
         let mut random = Stream::new(self.plan.seed, Purpose::Fault, 2 << 40, 0);
         for s in (0..self.nodes.len()).filter(|s| left.servers >> s & 1 == 1) {
             self.nodes[s].abandoned = true;
-            if left.alive {
-                self.isolate(s, (true, true, true), u64::MAX);
-            } else if self.nodes[s].server.is_some() {
-                self.end_process(s, random.chance(512), &mut random);
+            match left.how {
+                LeftHow::Dead if self.nodes[s].server.is_some() => {
+                    self.end_process(s, random.chance(512), &mut random);
+                }
+                LeftHow::Dead => {}
+                LeftHow::Apart => self.isolate(s, (true, true, true), u64::MAX),
+                LeftHow::Deaf => self.isolate(s, (true, false, true), u64::MAX),
+                LeftHow::Mute => self.isolate(s, (false, true, true), u64::MAX),
             }
         }
     }

@@ -4,7 +4,7 @@ use super::World;
 use crate::net::Near;
 use crate::outcome::Hit;
 use crate::queue::Due;
-use crate::raw::RawMove;
+use crate::raw::{RawMove, RawPlan};
 use zebu_core::boundary::Port;
 
 /// A raw connection.
@@ -19,8 +19,8 @@ impl World {
     pub(super) fn raw_move(&mut self, raw: u16) {
         let Some(wire) = self.raws[raw as usize].wire else {
             let host = self.host_of_link(self.plan.clients.len() as u16 + raw);
-            let server = self.plan.raws[raw as usize].server;
-            let wire = self.new_wire(Near::Raw { raw }, host, (server, Port::Client), 0);
+            let RawPlan { server, port, .. } = self.plan.raws[raw as usize];
+            let wire = self.new_wire(Near::Raw { raw }, host, (server, port), 0);
             self.raws[raw as usize].wire = Some(wire);
             return;
         };
@@ -40,7 +40,8 @@ impl World {
 
     /// The connection is there: the moves begin.
     pub(super) fn raw_opened(&mut self, raw: u16, _wire: u32) {
-        self.coverage.hit(Hit::Raw);
+        let clients = self.plan.raws[raw as usize].port == Port::Client;
+        self.coverage.hit(if clients { Hit::Raw } else { Hit::RawPeer });
         if let Some((after, _)) = self.plan.raws[raw as usize].moves.first() {
             self.queue.push(self.now + after, Due::Raw { raw });
         }
