@@ -55,7 +55,7 @@ impl Sessions {
         assert!(tick > Span::ZERO, "a tick takes time");
         let next_id = SessionId((u64::from(server_id) << 56) as i64);
         let mut new = Sessions { tick, next_id, sessions: BTreeMap::new(), buckets: BTreeMap::new() };
-        new.begin_after(last);
+        new.begin_life(last.0 as u64);
         new
     }
 
@@ -89,11 +89,10 @@ impl Sessions {
         }
     }
 
-    /// New ids from here on are those of a life that begins after `last`. Another server has led meanwhile.
-    pub fn begin_after(&mut self, last: Zxid) {
+    /// New ids from here on are those of another life.
+    pub fn begin_life(&mut self, life: u64) {
         let server = self.next_id.0 as u64 >> 56;
-        let id = ((last.0 as u64) << 24) >> 8 | server << 56;
-        self.next_id = SessionId(id.max(self.next_id.0 as u64) as i64);
+        self.next_id = SessionId(((life << 24) >> 8 | server << 56) as i64);
     }
 
     /// Draws the id of a new session, which lives once [`Sessions::commit_create`] is called for it.

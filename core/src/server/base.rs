@@ -145,7 +145,9 @@ impl Base {
         let start = self.tree.last_zxid().max(epoch.start());
         self.tree.set_last_zxid(start);
         self.sessions.restart(self.now.mono);
-        self.sessions.begin_after(start);
+        // What an earlier life of this server asked of a leader may still be on its way, and nothing here tells of it: so no
+        // zxid tells the lives apart.
+        self.sessions.begin_life(self.rng.u64());
         self.event(Event::Activated { epoch });
     }
 

@@ -85,6 +85,10 @@ impl Clients for Learning {
 
     fn come_back(&mut self, base: &mut Base, id: Conn, coming: Coming) {
         let Coming { session, timeout_ms, read_only } = coming;
+        // Nothing more of its former connection may go to the leader behind this.
+        if let Some(old) = base.conns.of_session(session) {
+            base.close(old, CloseCause::SessionMoved);
+        }
         if let Some(conn) = base.conns.get_mut(id) {
             conn.state = State::Revalidating { session, timeout_ms, read_only };
             self.returning.entry(session).or_default().push_back(id);

@@ -267,7 +267,9 @@ impl Sessions {
         found.look(Rule::E2);
         let silent = clock.mono(cx.at).since(t.sure.max(reign));
         let timeout = Span::from_millis(s.timeout_ms.max(0) as u64);
-        if silent.0 + ROUNDING.0 < timeout.0 {
+        // A sign of life at a learner may be lost with the learner before it is told.
+        let lag = if t.server == server { Span::ZERO } else { cx.limits.touch_lag };
+        if silent.0 + ROUNDING.0 + lag.0 < timeout.0 {
             found.add(Rule::E2, cx.at, || {
                 let (silent, timeout) = (silent.as_millis(), timeout.as_millis());
                 format!("session {session} expired after {silent} ms of silence, before its {timeout} ms")

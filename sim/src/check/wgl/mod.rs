@@ -100,6 +100,11 @@ impl Strangers {
             _ => None,
         });
         let mut strangers = Strangers { nodes: HashSet::new(), parents: HashSet::new() };
+        let is_ensembles = |e: &Entry| matches!(e, Entry::Server { event: Event::Activated { .. }, .. });
+        if h.entries.iter().any(|(_, e)| is_ensembles(e)) {
+            // Its members write what they were started with there.
+            strangers.nodes.insert("/zookeeper/config".to_owned());
+        }
         for body in logged.chain(&h.bodies) {
             if let Ok(logged) = LoggedTxn::decode(body)
                 && !known.contains(&logged.header.session)
