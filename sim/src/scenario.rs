@@ -50,6 +50,7 @@ pub struct Left {
     /// Which, as bits.
     pub servers: u16,
     /// What has become of them.
+    #[serde(default)]
     pub how: LeftHow,
 }
 
