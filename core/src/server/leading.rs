@@ -302,7 +302,7 @@ impl Leading {
             if std::mem::take(&mut self.new_config) {
                 m.see_config(base, self.zab.view().last_seen.clone());
             }
-            let Some(conn) = self.snapshots.next(base) else { return None };
+            let conn = self.snapshots.next(base)?;
             self.with_zab(|zab, out| zab.snapshot_begun(base.now.mono, conn, out));
         }
     }
