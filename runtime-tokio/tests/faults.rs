@@ -28,7 +28,10 @@ fn isolated(name: &str, test: impl FnOnce()) {
              run it as root, or allow unprivileged user namespaces"
         )
     };
+    // A folder of its own for temporary files: a test may mount over it, and hides nothing that others need.
+    let folder = tempfile::tempdir().unwrap();
     let done = Command::new("unshare")
+        .env("TMPDIR", folder.path())
         .args(*ways)
         .arg(std::env::current_exe().unwrap())
         .args([name, "--exact", "--nocapture"])
