@@ -64,6 +64,7 @@ impl Member {
                 tick,
                 init_limit: config.init_limit,
                 sync_limit: config.sync_limit,
+                finalize_wait: ms(times.finalize_wait_ms),
                 last_counter: config.last_counter,
                 reconfig_enabled: config.reconfig_enabled,
             },

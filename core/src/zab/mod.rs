@@ -45,6 +45,8 @@ pub struct Settings {
     pub init_limit: u64,
     /// syncLimit, ticks: broadcast.
     pub sync_limit: u64,
+    /// The election's quiet time: followers may still be in it when their leader has every vote that it waits for.
+    pub finalize_wait: Span,
     /// The last counter that an epoch may use: [`Settings::LAST_COUNTER`], less where a short life of an epoch is wanted.
     pub last_counter: u32,
     /// reconfigEnabled.

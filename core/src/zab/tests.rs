@@ -17,6 +17,7 @@ fn settings() -> Settings {
         tick: Span::from_millis(100),
         init_limit: 10,
         sync_limit: 5,
+        finalize_wait: Span::ZERO,
         last_counter: Settings::LAST_COUNTER,
         reconfig_enabled: true,
     }

@@ -213,6 +213,7 @@ impl World {
             tick: Span::from_millis(200),
             init_limit: 5,
             sync_limit: 3,
+            finalize_wait: Span::ZERO,
             last_counter: self.plan.last_counter,
             reconfig_enabled: false,
         }
