@@ -59,10 +59,7 @@ impl Leader {
         out: &mut Vec<ZabOut>,
     ) -> Leader {
         let epoch = history.heard().next();
-        let phase = Phase::Discovery {
-            connecting: BTreeSet::new(),
-            until: now + settings.init() + settings.finalize_wait,
-        };
+        let phase = Phase::Discovery { connecting: BTreeSet::new(), until: now + settings.first_contact() };
         let next_ping = now + Span(settings.tick.0 / 2);
         let mut leader = Leader {
             me,

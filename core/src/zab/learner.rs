@@ -549,8 +549,8 @@ impl Learner {
     fn listen(&mut self, now: Time) {
         let limit = match self.phase {
             Phase::Confirmed { .. } | Phase::Live { .. } => self.settings.sync(),
+            Phase::Registered => self.settings.first_contact(),
             Phase::Dialling { .. }
-            | Phase::Registered
             | Phase::Accepting { .. }
             | Phase::Accepted { .. }
             | Phase::Receiving { .. }

@@ -45,7 +45,7 @@ pub struct Settings {
     pub init_limit: u64,
     /// syncLimit, ticks: broadcast.
     pub sync_limit: u64,
-    /// The election's quiet time: followers may still be in it when their leader has every vote that it waits for.
+    /// The election's quiet time. Some may still be in it when others have every vote that they wait for.
     pub finalize_wait: Span,
     /// The last counter that an epoch may use: [`Settings::LAST_COUNTER`], less where a short life of an epoch is wanted.
     pub last_counter: u32,
@@ -59,6 +59,11 @@ impl Settings {
 
     fn init(&self) -> Span {
         Span(self.tick.0.saturating_mul(self.init_limit))
+    }
+    /// How long a leader and its followers wait for each other at first: the others may still be in the election's quiet time,
+    /// which may be longer than initLimit.
+    fn first_contact(&self) -> Span {
+        Span(self.init().0.saturating_add(self.finalize_wait.0))
     }
     fn sync(&self) -> Span {
         Span(self.tick.0.saturating_mul(self.sync_limit))

@@ -58,7 +58,8 @@ impl World {
         let flow = &self.flows[from as usize * self.hosts + to as usize];
         let mut profile = self.plan.net;
         if self.now < flow.slow_until {
-            profile.delay += flow.extra;
+            // No spikes on top: one would multiply what is slow already, and last beyond any healing.
+            (profile.delay, profile.spikes) = (profile.delay + flow.extra, 0);
         }
         if self.is_calm && (from as usize) < self.nodes.len() && (to as usize) < self.nodes.len() {
             (profile.spikes, profile.bandwidth) = (0, 0);
