@@ -163,10 +163,6 @@ hits! {
     HandedOver = "hand_overs";
     /// A learner lost its leader.
     LostLeader = "lost_leader";
-    /// A learner lost its leader over a packet.
-    LostOther = "lost_other";
-    /// A tree's digest was not the leader's.
-    DigestMismatch = "digest_mismatches";
     /// A session went to another server.
     Moved = "session_moves";
     /// A server asked another for a connection.

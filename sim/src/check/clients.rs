@@ -51,6 +51,7 @@ impl Rule {
             | Rule::Z4
             | Rule::Z5
             | Rule::Z6
+            | Rule::P1
             | Rule::L1
             | Rule::L2
             | Rule::L4

@@ -15,6 +15,7 @@
 //! | `ending` | L4, F1 of an ensemble |
 //! | `images` | D1, D2, D3, T2 of an ensemble |
 //! | `live` | L1–L3, L5 |
+//! | `talk` | P1 |
 //! | `clients` | the rules of clients alone, held against the history in the end |
 //! | `wgl` | C1': linearizability by search, without zxids |
 
@@ -33,6 +34,7 @@ mod peers;
 mod replies;
 mod rights;
 mod sessions;
+mod talk;
 #[cfg(test)]
 mod tests;
 mod txn;
@@ -127,6 +129,8 @@ rules! {
     Z5;
     /// What is committed, and what an epoch begins with, is held by a quorum.
     Z6;
+    /// Servers make sense to each other.
+    P1;
     /// There is a leader in time.
     L1;
     /// A well connected quorum serves its clients, whatever becomes of the others.
@@ -453,6 +457,7 @@ impl Checker {
             self.servers.peers.event(cx, model, (server, incarnation, event, place), found);
         }
         if !self.servers.void() {
+            talk::event(cx, server, event, found);
             let leader = match event {
                 Event::Activated { epoch } => self.servers.peers.leader_of(*epoch),
                 _ => None,

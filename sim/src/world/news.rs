@@ -128,7 +128,10 @@ impl World {
         let hit = match event {
             Event::Elected { .. } => Hit::Elected,
             Event::Established { .. } => Hit::Established,
-            Event::RoleLost { why } => lost(why),
+            Event::RoleLost { why } => match lost(why) {
+                Some(hit) => hit,
+                None => return,
+            },
             Event::Committed { .. } => Hit::Committed,
             Event::QuorumAcked { .. } => Hit::QuorumAcked,
             Event::ConnClosed { cause, .. } => match cause {
@@ -160,7 +163,6 @@ impl World {
             Event::SnapshotDone { .. } => Hit::Snapshot,
             Event::SnapshotFailed { .. } => Hit::SnapshotFailed,
             Event::Purged { .. } => Hit::Purged,
-            Event::DigestMismatch { .. } => Hit::DigestMismatch,
             Event::Became(_)
             | Event::Activated { .. }
             | Event::Truncated { .. }
@@ -171,6 +173,7 @@ impl World {
             | Event::Applied { .. }
             | Event::Replied { .. }
             | Event::Reconfigured { .. }
+            | Event::DigestMismatch { .. }
             | Event::SnapshotBegun { .. } => return,
         };
         self.coverage.hit(hit);
@@ -212,9 +215,9 @@ impl World {
     }
 }
 
-/// Causes of a role's end, in a few groups.
-fn lost(why: &Lost) -> Hit {
-    match why {
+/// Causes of a role's end, in a few groups; none of those that rule P1 forbids.
+fn lost(why: &Lost) -> Option<Hit> {
+    Some(match why {
         Lost::NoQuorum(_) => Hit::LostNoQuorum,
         Lost::QuorumLost => Hit::LostQuorum,
         Lost::Superseded(_) | Lost::OldEpoch(_) => Hit::LostSuperseded,
@@ -226,8 +229,8 @@ fn lost(why: &Lost) -> Hit {
         | Lost::Gap(_)
         | Lost::WrongCommit(_)
         | Lost::TooMuchPending
-        | Lost::BadSnapshot => Hit::LostOther,
-    }
+        | Lost::BadSnapshot => return None,
+    })
 }
 
 /// Is this such news?

@@ -728,3 +728,17 @@ fn l2_a_connected_quorum_is_enough() {
         toy.push(Entry::Phase(Phase::Healed));
     });
 }
+
+#[test]
+fn servers_make_sense_to_each_other() {
+    use zebu_core::zab::Lost;
+    passes(|toy, _| {
+        toy.event_at(C, Event::RoleLost { why: Lost::Disconnected });
+        toy.node(C).follows = false;
+    });
+    breaks(Rule::P1, |toy, _| toy.event_at(C, Event::RoleLost { why: Lost::Gap(Zxid::new(1, 9)) }));
+    breaks(Rule::P1, |toy, _| {
+        let zxid = toy.zxid;
+        toy.event_at(C, Event::DigestMismatch { zxid });
+    });
+}
