@@ -25,6 +25,7 @@ fn settings() -> Settings {
         sync_limit: 5,
         finalize_wait: Span::ZERO,
         last_counter: Settings::LAST_COUNTER,
+        force_snapshot: false,
         reconfig_enabled: false,
     }
 }

@@ -108,7 +108,19 @@ pub enum Input<'a> {
         /// Which.
         order: AdminOrder,
     },
+    /// The answer to [`Output::Read`].
+    Read {
+        /// To which.
+        read: ReadNo,
+        /// Fewer than were asked for: the file ends there, so far. `None`: there is no such file, or it cannot be read.
+        #[serde(borrow)]
+        bytes: Option<&'a [u8]>,
+    },
 }
+
+/// Numbers what a server reads. Never used twice in its life.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct ReadNo(pub u64);
 
 /// What a server asks for, in order.
 #[derive(Clone, PartialEq, Debug)]
@@ -148,6 +160,18 @@ pub enum Output {
         lane: Lane,
         /// What to do.
         op: DiskOp,
+    },
+    /// Read a piece of a file, in the order of no lane: whatever of it is there at some time from now on. Answered by
+    /// [`Input::Read`] once, and if it cannot be read too; no lane suffers from that.
+    Read {
+        /// What the answer is called.
+        read: ReadNo,
+        /// Which file.
+        file: FileName,
+        /// From this offset on.
+        at: u64,
+        /// So many bytes.
+        len: usize,
     },
     /// Something happened: for metrics, logs and checkers.
     Event(Event),
@@ -436,6 +460,13 @@ pub enum Event {
         /// The digest of its tree.
         digest: u64,
     },
+    /// A leader begins to send a learner what makes its history the leader's.
+    Synchronizes {
+        /// Whom.
+        learner: ServerId,
+        /// What.
+        by: SyncBy,
+    },
     /// A leader counted a quorum of acks for a transaction.
     QuorumAcked {
         /// Which.
@@ -522,6 +553,17 @@ pub enum Event {
         /// Nanoseconds from its arrival.
         latency: u64,
     },
+}
+
+/// What a leader brings a learner up to its history with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SyncBy {
+    /// DIFF or TRUNC, and transactions from memory.
+    Memory,
+    /// DIFF or TRUNC, and transactions from the log on disk, then from memory.
+    Log,
+    /// SNAP.
+    Snapshot,
 }
 
 /// A role's name, as `Mode:` in `srvr` shows it.

@@ -35,6 +35,8 @@ pub enum Cause {
     LeaderLost,
     /// The learner's role is over.
     LearnerLost,
+    /// What was being sent from the log on disk cannot be read on.
+    LogUnreadable,
 }
 
 /// Why a role ended.

@@ -79,6 +79,13 @@ pub struct EnsembleConfig {
     pub commit_log_count: usize,
     /// Bytes of those.
     pub commit_log_bytes: usize,
+    /// zookeeper.snapshotSizeFactor in thousandths: so much of the newest snapshot's size may the log hold that a learner is
+    /// sent in place of a snapshot. 0: any size; `None`: the log on disk is not sent.
+    #[serde(default)]
+    pub snapshot_size_factor: Option<u64>,
+    /// zookeeper.forceSnapshotSync.
+    #[serde(default)]
+    pub force_snapshot_sync: bool,
     /// The last counter that an epoch may use.
     pub last_counter: u32,
     /// localSessionsEnabled.
@@ -134,6 +141,8 @@ impl EnsembleConfig {
             // Java keeps 500, however large.
             commit_log_count: 10_000,
             commit_log_bytes: 16 << 20,
+            snapshot_size_factor: Some(330),
+            force_snapshot_sync: false,
             last_counter: u32::MAX - 1,
             local_sessions: false,
             local_upgrading: false,

@@ -26,6 +26,14 @@ impl Zxid {
     pub fn counter(self) -> u32 {
         self.0 as u32
     }
+    /// True if no transaction can lie between the two: the next counter, or the first of a later epoch.
+    pub fn is_followed_by(self, next: Zxid) -> bool {
+        if self.epoch() == next.epoch() {
+            next.counter() != 0 && next.0 == self.0.wrapping_add(1)
+        } else {
+            next > self && next.counter() == 1
+        }
+    }
     /// The next zxid of the same epoch. The counter must not be exhausted: who proposes checks that.
     #[must_use]
     pub fn next(self) -> Zxid {

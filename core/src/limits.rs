@@ -24,6 +24,9 @@ pub const HANDSHAKE_MS: u64 = 10_000;
 /// Bytes of a snapshot per disk operation: one slice a step, so that no step takes long.
 pub const SNAPSHOT_SLICE: usize = 256 << 10;
 
+/// Bytes that are read of a log at once for a learner, if the next transaction is not longer.
+pub const LOG_PIECE: usize = 256 << 10;
+
 /// Longest transaction body that a log may hold. Java refuses beyond jute.maxbuffer and its extra size; but a closeSession
 /// lists every ephemeral of its session, and what was written must be readable.
 pub const MAX_TXN: usize = 1 << 30;

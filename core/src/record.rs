@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The first bytes of a recording; the digit is the version of the format.
-pub const MAGIC: &[u8; 8] = b"zeburec2";
+pub const MAGIC: &[u8; 8] = b"zeburec3";
 
 /// With what the server was started.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -187,6 +187,12 @@ impl Digest {
             }
             Output::Event(event) => self.event(event),
             Output::Stop(_) => self.word(6),
+            Output::Read { read, file, at, len } => {
+                self.word(8 | read.0 << 8);
+                self.word(file_word(file));
+                self.word(*at);
+                self.word(*len as u64);
+            }
             Output::Dial { conn, to, port } => {
                 self.word(7 | (*port as u64) << 4 ^ conn.0 << 8);
                 self.bytes(to.host.as_bytes());
@@ -281,6 +287,9 @@ impl Digest {
             Event::QuorumAcked { zxid, acks } => {
                 self.word(0x1605 ^ (zxid.0 as u64) << 16);
                 acks.iter().for_each(|sid| self.word(sid.0 as u64));
+            }
+            Event::Synchronizes { learner, by } => {
+                self.word(0x1905 | (*by as u64) << 16 ^ (learner.0 as u64) << 20);
             }
             Event::DigestMismatch { zxid } => self.word(0x1705 ^ (zxid.0 as u64) << 16),
         }

@@ -1,7 +1,7 @@
 //! The core's events as log lines: what an operator wants to see at `info`, all else at `debug` and `trace`.
 
 use tracing::{debug, info, trace, warn};
-use zebu_core::boundary::{Event, RoleName};
+use zebu_core::boundary::{Event, RoleName, SyncBy};
 
 pub(crate) fn log(event: &Event) {
     match event {
@@ -22,6 +22,14 @@ pub(crate) fn log(event: &Event) {
         Event::RoleLost { why } => warn!(%why, "the role is over"),
         Event::Truncated { to } => warn!(%to, "the log's end was cut off at the leader's word"),
         Event::Installed { zxid, .. } => info!(%zxid, "the leader's snapshot takes the place of the log"),
+        Event::Synchronizes { learner, by } => {
+            let what = match by {
+                SyncBy::Memory => "transactions",
+                SyncBy::Log => "transactions from the log on disk",
+                SyncBy::Snapshot => "a snapshot",
+            };
+            info!(%learner, what, "brings a learner up to date");
+        }
         Event::QuorumAcked { zxid, .. } => trace!(%zxid, "acked by a quorum"),
         Event::DigestMismatch { zxid } => warn!(%zxid, "the tree is not what the leader's digest says"),
         Event::Vouched(vouch) => trace!(?vouch, "vouched"),

@@ -3,7 +3,7 @@
 
 use crate::events;
 use crate::record::Recorder;
-use crate::storage::{DiskReport, Storage};
+use crate::storage::{DiskReport, Piece, Storage};
 use crate::transport::{Flushed, Link, Phase, READ_AT_ONCE, connect};
 use foldhash::fast::FixedState;
 use std::cell::{Cell, RefCell};
@@ -269,6 +269,7 @@ impl Node {
                 Lane::Log => self.log_ops.push(op),
                 Lane::Bulk => self.bulk_ops.push(op),
             },
+            Output::Read { read, file, at, len } => self.storage.read(Piece { read, file, at, len }),
             Output::Event(event) => {
                 events::log(&event);
                 if let Event::Became(RoleName::Standalone) = event {
@@ -400,9 +401,10 @@ impl Node {
 
     /// What the storage threads report.
     pub(crate) fn disk(&mut self, report: DiskReport) {
-        self.step(match report {
-            DiskReport::Durable { lane, upto } => Input::Durable { lane, upto },
-            DiskReport::Failed(fault) => Input::DiskFailed { fault },
+        self.step(match &report {
+            DiskReport::Durable { lane, upto } => Input::Durable { lane: *lane, upto: *upto },
+            DiskReport::Failed(fault) => Input::DiskFailed { fault: fault.clone() },
+            DiskReport::Read { read, bytes } => Input::Read { read: *read, bytes: bytes.as_deref() },
         });
     }
 

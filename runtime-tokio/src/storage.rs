@@ -1,16 +1,19 @@
 //! The disk: one thread a lane carries out the core's operations in order and reports what is durable. Neighbouring appends
 //! to a file become one write, neighbouring syncs one fdatasync, however many steps they came from. Must not know what the
-//! bytes mean. Answers to `SyncRequestProcessor`'s group commit.
+//! bytes mean. Answers to `SyncRequestProcessor`'s group commit. A third thread reads pieces of files, for none of them to wait.
 
 use crate::files::DataDirs;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IoSlice, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::sync::mpsc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
-use zebu_core::boundary::{DiskAction, DiskFault, DiskOp, FileName, Lane, Ticket};
+use tracing::warn;
+use zebu_core::boundary::{DiskAction, DiskFault, DiskOp, FileName, Lane, ReadNo, Ticket};
 
 /// Bytes that may wait in a lane before the server's own thread waits for the disk. The core's limits on requests keep it far
 /// below; this is the last resort.
@@ -26,8 +29,25 @@ const IOV_MAX: usize = 1024;
 /// What came of the operations of a lane.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum DiskReport {
-    Durable { lane: Lane, upto: Ticket },
+    Durable {
+        lane: Lane,
+        upto: Ticket,
+    },
     Failed(DiskFault),
+    /// `None`: it cannot be read.
+    Read {
+        read: ReadNo,
+        bytes: Option<Vec<u8>>,
+    },
+}
+
+/// A piece of a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Piece {
+    pub(crate) read: ReadNo,
+    pub(crate) file: FileName,
+    pub(crate) at: u64,
+    pub(crate) len: usize,
 }
 
 /// Both lanes. Dropped, it carries out what is queued and ends.
@@ -35,18 +55,35 @@ pub(crate) enum DiskReport {
 pub(crate) struct Storage {
     log: LaneThread,
     bulk: LaneThread,
+    reads: mpsc::Sender<Piece>,
 }
 
 impl Storage {
-    /// Starts both threads; `report` is called on them.
+    /// Starts the threads; `report` is called on them.
     pub(crate) fn start(
         dirs: &Arc<DataDirs>,
         report: impl Fn(DiskReport) + Clone + Send + 'static,
     ) -> io::Result<Storage> {
+        let (reads, pieces) = mpsc::channel::<Piece>();
+        let (from, tell) = (dirs.clone(), report.clone());
+        // It ends when no more can be asked for, and nothing waits for that.
+        std::thread::Builder::new().name("zebu-read".to_owned()).spawn(move || {
+            for piece in pieces {
+                let bytes = read(&from, piece)
+                    .inspect_err(|cause| warn!(file = %piece.file, %cause, "cannot read a piece of a log"));
+                tell(DiskReport::Read { read: piece.read, bytes: bytes.ok() });
+            }
+        })?;
         Ok(Storage {
             log: LaneThread::start(Lane::Log, dirs.clone(), report.clone())?,
             bulk: LaneThread::start(Lane::Bulk, dirs.clone(), report)?,
+            reads,
         })
+    }
+
+    /// Reads a piece of a file, and reports it.
+    pub(crate) fn read(&self, piece: Piece) {
+        self.reads.send(piece).expect("the thread ends when this is dropped");
     }
 
     /// Queues the operations of one step and leaves `ops` empty.
@@ -157,6 +194,23 @@ impl Queue {
         self.lock().closed = true;
         self.filled.notify_one();
     }
+}
+
+/// As much of a piece as the file has.
+fn read(dirs: &DataDirs, piece: Piece) -> io::Result<Vec<u8>> {
+    let file = File::open(dirs.file(piece.file))?;
+    let mut bytes = vec![0; piece.len];
+    let mut have = 0;
+    while have < bytes.len() {
+        match file.read_at(&mut bytes[have..], piece.at + have as u64) {
+            Ok(0) => break,
+            Ok(n) => have += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    bytes.truncate(have);
+    Ok(bytes)
 }
 
 fn op_bytes(op: &DiskOp) -> usize {

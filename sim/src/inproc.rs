@@ -196,6 +196,7 @@ impl InProcess {
                 }
                 Output::Disk { .. } | Output::Event(_) | Output::Pause { .. } => {}
                 Output::Stop(stop) => panic!("{stop}"),
+                Output::Read { .. } => unreachable!("a standalone server reads no log"),
                 Output::Dial { .. } => unreachable!("a standalone server dials nobody"),
             }
         }

@@ -147,6 +147,12 @@ hits! {
     SyncTrunc = "synced_trunc";
     /// A learner began to serve after a snapshot.
     SyncSnap = "synced_snap";
+    /// A leader began to send a learner transactions from the log on its disk.
+    SyncFromLog = "synced_from_log";
+    /// A piece of the log was missing or could not be read then.
+    LogUnread = "log_unread";
+    /// A leader was bound to send snapshots, and sent one.
+    SyncForced = "synced_forced";
     /// An observer began to serve.
     ObserverServes = "observers_serve";
     /// A quorum of acks was counted.

@@ -65,6 +65,13 @@ pub enum Due {
         /// In which lane.
         lane: Lane,
     },
+    /// A piece of a file is there.
+    Read {
+        /// Of which server.
+        server: u8,
+        /// Which piece, of those that it has asked for.
+        read: u32,
+    },
     /// A fault begins, or begins to wait for its news.
     Fault {
         /// Index into the scenario's list.
@@ -104,6 +111,7 @@ impl Due {
         match self {
             Due::ServerWake { server }
             | Due::Disk { server, .. }
+            | Due::Read { server, .. }
             | Due::Die { server, .. }
             | Due::Start { server }
             | Due::Resume { who: Paused::Server(server) } => Some(server),

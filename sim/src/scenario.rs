@@ -117,7 +117,8 @@ impl Scenario {
         let mut r = Stream::new(seed, Purpose::Shape, 1, 0);
         let servers = members.members().count();
         let mut config = shape::settings(config, members, &mut r);
-        let e = config.ensemble.as_ref().expect("just made");
+        let e = config.ensemble.as_mut().expect("just made");
+        shape::synchronisation(e, seed);
         // What servers wait for each other bounds how slow links and disks may be at their best.
         let patience = e.sync_limit * config.tick_ms * 1_000_000;
         // Many servers talk more in each tick.

@@ -13,7 +13,8 @@
 //! A block is commands, `----`, log, and a blank line. What the servers say to each other is delivered at once, and disks
 //! are as quick, but where the story holds them:
 //!
-//! - `ensemble N [observers N] [window N] [counter N] [snap N]`: commitLogCount, the last counter of an epoch, snapCount
+//! - `ensemble N [observers N] [window N] [counter N] [snap N] [factor N] [force snapshot]`: commitLogCount, the last counter
+//!   of an epoch, snapCount, snapshotSizeFactor in thousandths, forceSnapshotSync
 //! - `start [N…]`, `kill N…` (the page cache stays), `power N…` (what was not synced is lost), `stop N` (in order), `wipe N`,
 //!   `join N` (a server that no configuration knows yet)
 //! - `run [ms]`: time passes; `log none|all`: write less of what happens
@@ -160,10 +161,19 @@ fn way(cluster: &Cluster, word: &str) -> Result<(usize, usize), String> {
 
 fn shape(words: &[&str]) -> Result<Shape, String> {
     let [voters, rest @ ..] = words else { return Err("how many?".to_owned()) };
-    let mut shape =
-        Shape { voters: number(voters)?, observers: 0, window: 500, counter: u32::MAX - 1, snap: 100_000 };
+    let mut shape = Shape {
+        voters: number(voters)?,
+        observers: 0,
+        window: 500,
+        counter: u32::MAX - 1,
+        snap: 100_000,
+        factor: 330,
+        force: false,
+    };
     for pair in rest.chunks(2) {
         match *pair {
+            ["factor", n] => shape.factor = number(n)? as u64,
+            ["force", "snapshot"] => shape.force = true,
             ["observers", n] => shape.observers = number(n)?,
             ["window", n] => shape.window = number(n)?,
             ["counter", n] => shape.counter = number(n)? as u32,

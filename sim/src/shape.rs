@@ -94,6 +94,13 @@ pub(crate) fn settings(base: Config, members: QuorumVerifier, r: &mut Stream) ->
     }
 }
 
+/// What a leader may send to those who lack what it holds.
+pub(crate) fn synchronisation(ensemble: &mut EnsembleConfig, seed: u64) {
+    let mut r = Stream::new(seed, Purpose::Shape, 3, 0);
+    ensemble.snapshot_size_factor = r.pick(&[None, Some(0), Some(0), Some(330), Some(2000)]);
+    ensemble.force_snapshot_sync = r.chance(30);
+}
+
 /// ZooKeeper's times, or shorter ones.
 fn times(r: &mut Stream) -> ElectionTimes {
     let usual = ElectionTimes::default();

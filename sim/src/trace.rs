@@ -66,6 +66,9 @@ pub fn print_output(server: ServerId, output: &Output) {
             truncate(&mut text, 160);
             say(format_args!("           {server} > {lane:?} {text}"));
         }
+        Output::Read { file, at, len, .. } => {
+            say(format_args!("           {server} > read {len} bytes of {file} at {at}"));
+        }
         Output::Pause { .. } | Output::Close { .. } | Output::Stop(_) => {
             say(format_args!("           {server} > {output:?}"));
         }

@@ -161,6 +161,16 @@ impl Appender {
         self.rewrites == 0 && self.rewritten <= self.durable
     }
 
+    /// The last entry once all that was asked for is done.
+    pub(super) fn last_zxid(&self) -> Zxid {
+        self.last_zxid
+    }
+
+    /// True if all that was asked for is durable.
+    pub(super) fn is_durable(&self) -> bool {
+        self.work.is_empty() && self.durable == self.last_ticket
+    }
+
     /// Hands over what may be handed over. An install waits until the bulk lane is quiet.
     pub(super) fn flush(&mut self, catalog: &mut Catalog, bulk_is_quiet: bool, out: &mut Vec<Output>) {
         while let Some(first) = self.work.front() {

@@ -112,6 +112,11 @@ impl<'a> Entries<'a> {
         Ok(Entries { file, at: HEADER_LEN })
     }
 
+    /// At the first entry of a piece of a file that begins with one.
+    pub fn within(piece: &'a [u8]) -> Entries<'a> {
+        Entries { file: piece, at: 0 }
+    }
+
     /// The next entry, or what stands in its place.
     pub fn step(&mut self) -> Step<'a> {
         let at = self.at;

@@ -11,14 +11,16 @@ mod epoch;
 pub mod log;
 #[cfg(test)]
 mod memory;
+mod reader;
 pub mod recover;
 pub mod snapshot;
 mod store;
 pub mod tail;
 mod unpack;
 
+pub use reader::LogReader;
 pub use recover::{OnDisk, RecoverError, RecoverNote, Recovered, Row, recover};
-pub use store::Store;
+pub use store::{LogNews, Store};
 
 use crate::boundary::Dir;
 use bytes::Bytes;

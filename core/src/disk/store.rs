@@ -6,10 +6,11 @@
 
 use super::appender::{Appender, Install, LogIndex};
 use super::catalog::{Catalog, Health};
+use super::reader::{LogReader, LogStep};
 use super::recover::{OnDisk, Recovered};
 use super::snapshot::{Form, Whole, Writer, shown_digest};
 use crate::boundary::EpochFile;
-use crate::boundary::{Dir, DiskFault, DiskOp, Event, FileName, Lane, Output, Ticket, Vouch};
+use crate::boundary::{Dir, DiskFault, DiskOp, Event, FileName, Lane, Output, ReadNo, Ticket, Vouch};
 use crate::config::Config;
 use crate::id::{Epoch, SessionId, Zxid};
 use crate::limits::SNAPSHOT_SLICE;
@@ -50,6 +51,33 @@ pub struct Store {
     snapshot: Option<Writing>,
     /// The bulk lane carries out nothing until a create.
     bulk_dead: bool,
+    /// Of the newest snapshot's size, in thousandths: so much of the log is read for a learner.
+    log_factor: Option<u64>,
+    last_read: ReadNo,
+    /// From this state on the log is known to be whole.
+    log_base: Zxid,
+    /// Entries up to here are known to be durable.
+    held: Zxid,
+}
+
+/// What came of reading on in the log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LogNews {
+    /// A piece was asked for.
+    Asked(ReadNo, usize),
+    /// An entry.
+    Entry {
+        /// The one that it follows.
+        before: Zxid,
+        /// Its place.
+        zxid: Zxid,
+        /// TxnHeader, record, digest.
+        body: Bytes,
+    },
+    /// More is on its way to the disk: look again when some of it is durable.
+    Later,
+    /// Nothing more can be read of it.
+    End,
 }
 
 /// A snapshot on its way.
@@ -121,6 +149,10 @@ impl Store {
             bulk_durable: Ticket(0),
             snapshot: None,
             bulk_dead: false,
+            log_factor: config.ensemble.as_ref().and_then(|e| e.snapshot_size_factor),
+            last_read: ReadNo(0),
+            log_base: base,
+            held: Zxid::ZERO,
         };
         store.set_due();
         push(out, Lane::Log, cut.map(|(file, len)| DiskOp::Truncate { file, len }));
@@ -188,6 +220,7 @@ impl Store {
     /// Cuts off every entry above `to`, which is not below what the tree holds, behind all that was asked for before. The log goes
     /// on in a new file.
     pub fn truncate(&mut self, to: Zxid, out: &mut Vec<Output>) {
+        self.held = self.held.min(to);
         self.appender.truncate(to);
         self.flush(out);
     }
@@ -203,6 +236,7 @@ impl Store {
     ) {
         assert_eq!(tree.last_zxid(), zxid, "the tree is not the snapshot's");
         tree.image_drop();
+        (self.held, self.log_base) = (Zxid::ZERO, zxid);
         let leftover = self.snapshot.take().map(|w| FileName::SnapshotTemp(w.zxid));
         self.appender.install(Install { whole: Whole::of(tree, sessions, self.digests), leftover });
         self.since = (0, 0);
@@ -233,6 +267,11 @@ impl Store {
         match lane {
             Lane::Log => {
                 self.appender.durable(upto, tree.last_zxid(), vouches);
+                for vouch in vouches.iter() {
+                    if let Vouch::OwnAck(zxid) | Vouch::Ack(zxid) | Vouch::Recovered(zxid) = vouch {
+                        self.held = self.held.max(*zxid);
+                    }
+                }
                 // The first purge is at the start, as in Java: when what it relies on is safe.
                 if self.purge_every > Span::ZERO && vouches.iter().any(|v| matches!(v, Vouch::Recovered(_))) {
                     self.purge_at = Some(now);
@@ -369,6 +408,43 @@ impl Store {
             let ticket = self.ticket();
             push(out, Lane::Bulk, [DiskOp::SyncDir { dir, ticket }]);
         }
+    }
+
+    /// Begins to read what the log holds above `after`, for a learner; `None`: a snapshot is the better way. Answers to
+    /// `ZKDatabase.calculateTxnLogSizeLimit`.
+    pub fn read_log(&self, after: Zxid) -> Option<LogReader> {
+        let factor = self.log_factor.filter(|_| self.appender.is_settled())?;
+        let whole = |(_, (_, health)): &(_, &(u64, Health))| *health != Health::Bad;
+        let (_, (newest, _)) = self.catalog.snapshots.iter().rev().find(whole)?;
+        let allowance = (factor > 0).then(|| newest.saturating_mul(factor) / 1000);
+        if after < self.log_base {
+            return None;
+        }
+        LogReader::new(&self.catalog, after, self.log_base, allowance)
+    }
+
+    /// Reads on.
+    pub fn read_on(&mut self, reader: &mut LogReader, out: &mut Vec<Output>) -> LogNews {
+        match reader.step(&self.catalog) {
+            LogStep::Entry { before, zxid, body } => LogNews::Entry { before, zxid, body },
+            LogStep::Piece { file, at, len } => {
+                self.last_read.0 += 1;
+                let read = self.last_read;
+                out.push(Output::Read { read, file, at, len });
+                LogNews::Asked(read, len)
+            }
+            LogStep::End if self.may_follow(reader) => {
+                reader.again();
+                LogNews::Later
+            }
+            LogStep::End | LogStep::Unfit => LogNews::End,
+        }
+    }
+
+    /// Of what was logged when the reader came to its end, some is still on its way to the disk.
+    fn may_follow(&self, reader: &mut LogReader) -> bool {
+        let fence = *reader.fence.get_or_insert(self.appender.last_zxid());
+        self.held < fence && !self.appender.is_durable()
     }
 
     /// Bytes of the snapshots and of the logs.

@@ -8,6 +8,7 @@ use super::front::Asked;
 use super::learning::CREATE_SESSION;
 use super::line::Commit;
 use super::local;
+use super::logs::Logs;
 use super::member::{Member, Next};
 use super::proposer::{Asker, Chore, Committed, Proposal, Proposer, orphans};
 use super::reconfig;
@@ -46,6 +47,7 @@ pub(super) struct Leading {
     /// Learners that asked for sessions whose writes are under way.
     revalidations: Vec<Revalidation>,
     snapshots: Snapshots,
+    logs: Logs,
     rules: ConfigRules,
     /// A reconfiguration was proposed and the election does not know of it yet.
     new_config: bool,
@@ -153,6 +155,7 @@ impl Leading {
             last_tag: 0,
             revalidations: Vec::new(),
             snapshots: Snapshots::default(),
+            logs: Logs::default(),
             rules: base.config.ensemble.as_ref().map_or(ConfigRules::default(), |e| e.rules),
             new_config: false,
             stopping: false,
@@ -226,7 +229,9 @@ impl Leading {
             Some(Input::Closed { conn }) => {
                 base.forget(conn);
             }
+            Some(Input::Read { read, bytes }) => self.logs.answered(read, bytes),
             Some(Input::Durable { lane, upto }) => {
+                self.logs.written();
                 for vouch in base.durable(lane, upto) {
                     base.event(Event::Vouched(vouch));
                     self.with_zab(|zab, out| zab.durable(now, vouch, out));
@@ -254,6 +259,7 @@ impl Leading {
     pub(super) fn peer_gone(&mut self, base: &mut Base, conn: Conn) {
         self.zab.closed(conn);
         self.snapshots.forget(base, conn);
+        self.logs.forget(conn);
         self.revalidations.retain(|r| r.learner != conn);
     }
 
@@ -302,6 +308,10 @@ impl Leading {
             if std::mem::take(&mut self.new_config) {
                 m.see_config(base, self.zab.view().last_seen.clone());
             }
+            if let Some(conn) = self.logs.next(&m.peers) {
+                self.read_log(base, conn);
+                continue;
+            }
             let conn = self.snapshots.next(base)?;
             self.with_zab(|zab, out| zab.snapshot_begun(base.now.mono, conn, out));
         }
@@ -313,6 +323,7 @@ impl Leading {
             ZabOut::Send { conn, packet } => m.peers.send(conn, &packet),
             ZabOut::Close { conn, cause } => {
                 self.snapshots.forget(base, conn);
+                self.logs.forget(conn);
                 self.revalidations.retain(|r| r.learner != conn);
                 m.peers.close(conn, CloseCause::Peer(cause), &mut base.out);
             }
@@ -320,6 +331,10 @@ impl Leading {
             ZabOut::WriteEpoch { file, epoch } => base.store.write_epoch(file, epoch, &mut base.out),
             ZabOut::Park(vouch) => base.store.park(vouch),
             ZabOut::WantSnapshot { conn } => self.snapshots.want(conn),
+            ZabOut::WantLog { conn, after } => match base.store.read_log(after) {
+                Some(reader) => self.logs.want(conn, reader),
+                None => self.with_zab(|zab, out| zab.log_ends(conn, out)),
+            },
             ZabOut::SendSnapshot { conn, .. } => self.snapshots.begin(base, &mut m.peers, conn),
             ZabOut::Deliver { zxid, body, designated } => {
                 self.deliver(base, zxid, body);
@@ -344,6 +359,7 @@ impl Leading {
                 }
             }
             ZabOut::Established { epoch } => base.event(Event::Established { epoch }),
+            ZabOut::Synchronizes { learner, by } => base.event(Event::Synchronizes { learner, by }),
             ZabOut::Committed { zxid, acks } => base.event(Event::QuorumAcked { zxid, acks }),
             ZabOut::Activated { epoch } => self.activated(base, m, epoch),
             ZabOut::Lost { why } => return Some(self.lost(base, m, why)),
@@ -355,6 +371,22 @@ impl Leading {
             | ZabOut::NewLeaderConfig { .. } => unreachable!("a learner's: {out:?}"),
         }
         None
+    }
+
+    /// Reads on in the log for a learner, as far as its piece goes.
+    fn read_log(&mut self, base: &mut Base, conn: Conn) {
+        let now = base.now.mono;
+        self.zab.snapshot_moves(now, conn);
+        while let Some(news) = self.logs.read_on(base, conn) {
+            let mut goes_on = false;
+            self.with_zab(|zab, out| match news {
+                None => zab.log_ends(conn, out),
+                Some((before, entry)) => goes_on = zab.log_entry(now, conn, before, entry, out),
+            });
+            if !goes_on {
+                self.logs.forget(conn);
+            }
+        }
     }
 
     fn activated(&mut self, base: &mut Base, m: &mut Member, epoch: Epoch) {

@@ -230,6 +230,8 @@ impl Learning {
             Some(Input::Writable { conn }) if m.peers.contains(conn) => m.peers.drained(conn),
             Some(Input::Writable { conn }) => clients::writable(self, base, conn),
             Some(Input::Closed { conn }) => self.closed(base, m, conn),
+            // The answer to what a role that is over has asked.
+            Some(Input::Read { .. }) => {}
             Some(Input::Durable { lane, upto }) => {
                 for vouch in base.durable(lane, upto) {
                     base.event(Event::Vouched(vouch));
@@ -374,6 +376,8 @@ impl Learning {
                 }
             }
             ZabOut::WantSnapshot { .. }
+            | ZabOut::WantLog { .. }
+            | ZabOut::Synchronizes { .. }
             | ZabOut::SendSnapshot { .. }
             | ZabOut::Request { .. }
             | ZabOut::Revalidate { .. }

@@ -156,6 +156,8 @@ impl Looking {
                 m.peers.forget(conn);
                 base.forget(conn);
             }
+            // The answer to what a role that is over has asked.
+            Input::Read { .. } => {}
             Input::Durable { lane, upto } => {
                 for vouch in base.durable(lane, upto) {
                     base.event(Event::Vouched(vouch));

@@ -67,6 +67,7 @@ impl Member {
                 finalize_wait: ms(times.finalize_wait_ms),
                 last_counter: config.last_counter,
                 reconfig_enabled: config.reconfig_enabled,
+                force_snapshot: config.force_snapshot_sync,
             },
             election_settings: election::Settings {
                 min_interval: ms(times.min_notification_ms),

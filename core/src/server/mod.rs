@@ -14,6 +14,7 @@ mod leading;
 mod learning;
 mod line;
 mod local;
+mod logs;
 mod looking;
 mod member;
 mod mntr;

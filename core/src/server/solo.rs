@@ -110,6 +110,7 @@ impl Solo {
             }
             Input::Durable { lane, upto } => self.durable(base, lane, upto),
             Input::DiskFailed { fault } => base.disk_failed(fault),
+            Input::Read { .. } => unreachable!("a standalone server reads no log"),
             Input::Admin { order: AdminOrder::Shutdown } => self.shutdown(base),
             Input::Admin { order: AdminOrder::HostGauges { open_fds, max_fds } } => {
                 base.stats.open_fds = open_fds;

@@ -133,6 +133,8 @@ impl Cluster {
             },
             Output::Event(event) => self.events.push((s, event)),
             Output::Stop(_) => self.kill(s),
+            // There are no files.
+            Output::Read { read, .. } => self.step(s, Input::Read { read, bytes: None }),
             Output::Pause { .. } => {}
         }
     }

@@ -7,7 +7,7 @@ use super::handler::{Identity, Kind, Stage};
 use super::leader::{Leader, Phase, send};
 use super::sync::{self, Known, Peer, Start};
 use super::{Cause, Lost, MAX_EPOCH, ZabOut};
-use crate::boundary::{Conn, Vouch};
+use crate::boundary::{Conn, SyncBy, Vouch};
 use crate::id::{Epoch, ServerId, Zxid};
 use crate::proto::{FromLeader, LearnerInfo, ZAB_VERSION};
 use crate::quorum::{QuorumVerifier, QuorumView};
@@ -180,7 +180,8 @@ impl Leader {
             | Phase::Synchronizing { .. }
             | Phase::Over => (self.history.last(), None),
         };
-        Known { history: &self.history, end, serving, force_snapshot: false }
+        let (force_snapshot, unreadable) = (self.settings.force_snapshot, self.unreadable);
+        Known { history: &self.history, end, serving, force_snapshot, unreadable }
     }
 
     /// syncFollower. What the learner acked on an earlier connection may be cut off or replaced now, so it counts no more.
@@ -188,29 +189,92 @@ impl Leader {
         if let Phase::Broadcast(b) = &mut self.phase {
             b.forget_acks(id.sid);
         }
-        let known = self.known();
-        match sync::decide(known, Peer { last, exact: id.exact }) {
+        let start = sync::decide(self.known(), Peer { last, exact: id.exact });
+        match self.begin(conn, id, start, SyncBy::Memory, out) {
+            Some(from) => self.forward(now, conn, from, out),
+            None if start == Start::Log => out.push(ZabOut::WantLog { conn, after: last }),
+            None => out.push(ZabOut::WantSnapshot { conn }),
+        }
+    }
+
+    /// DIFF or TRUNC, if it is one; the zxid above which entries follow.
+    fn begin(
+        &self,
+        conn: Conn,
+        id: Identity,
+        start: Start,
+        by: SyncBy,
+        out: &mut Vec<ZabOut>,
+    ) -> Option<Zxid> {
+        let (packet, from) = match start {
             Start::Diff { from } => {
+                let known = self.known();
                 let zxid = if from == known.processed() { from } else { known.end };
-                out.push(send(conn, FromLeader::Diff { zxid }));
-                self.forward(now, conn, from, out);
+                (FromLeader::Diff { zxid }, from)
             }
-            Start::Trunc { to } => {
-                out.push(send(conn, FromLeader::Trunc { zxid: to }));
-                self.forward(now, conn, to, out);
+            Start::Trunc { to } => (FromLeader::Trunc { zxid: to }, to),
+            Start::Snap | Start::Log => return None,
+        };
+        out.push(ZabOut::Synchronizes { learner: id.sid, by });
+        out.push(send(conn, packet));
+        Some(from)
+    }
+
+    /// The next entry of the log on disk for a learner ([`ZabOut::WantLog`]), and the one before it. The first one above the
+    /// learner's last tells whether that is in the log. True: go on.
+    pub fn log_entry(
+        &mut self,
+        now: Time,
+        conn: Conn,
+        before: Zxid,
+        (zxid, txn): (Zxid, Bytes),
+        out: &mut Vec<ZabOut>,
+    ) -> bool {
+        let Some(handler) = self.handlers.get(&conn) else { return false };
+        let Stage::EpochAcked(id, last) = handler.stage else { return false };
+        if handler.from_log.is_none() {
+            let start = sync::from_entry(self.known().serving, Peer { last, exact: id.exact }, before);
+            if self.begin(conn, id, start, SyncBy::Log, out).is_none() {
+                out.push(ZabOut::WantSnapshot { conn });
+                return false;
             }
-            Start::Snap => out.push(ZabOut::WantSnapshot { conn }),
+        }
+        // What the window holds comes from there: it may not be committed, or not on disk yet.
+        let base = self.history.base();
+        if zxid <= base {
+            out.push(send(conn, FromLeader::Proposal { zxid, txn }));
+            out.push(send(conn, FromLeader::Commit { zxid }));
+        }
+        if zxid >= base {
+            self.forward(now, conn, base, out);
+            return false;
+        }
+        self.handlers.get_mut(&conn).expect("just seen").from_log = Some(zxid);
+        true
+    }
+
+    /// The log on disk leads no further, though the window has not begun yet. Once something was sent, nothing else can take
+    /// its place on this connection.
+    pub fn log_ends(&mut self, conn: Conn, out: &mut Vec<ZabOut>) {
+        match self.handlers.get(&conn).map(|h| h.from_log) {
+            Some(Some(sent)) => {
+                self.unreadable = self.unreadable.max(sent);
+                self.close(conn, Cause::LogUnreadable, out);
+            }
+            Some(None) => out.push(ZabOut::WantSnapshot { conn }),
+            None => {}
         }
     }
 
     /// A snapshot of the tree, as it is now, begins for a learner ([`ZabOut::WantSnapshot`]).
     pub fn snapshot_begun(&mut self, now: Time, conn: Conn, out: &mut Vec<ZabOut>) {
-        let Some(Stage::EpochAcked(..)) = self.handlers.get(&conn).map(|h| &h.stage) else { return };
+        let Some(Stage::EpochAcked(id, _)) = self.handlers.get(&conn).map(|h| &h.stage) else { return };
         let zxid = match &self.phase {
             Phase::Broadcast(_) => self.history.delivered().max(self.epoch.start()),
             Phase::Synchronizing { .. } => self.history.delivered(),
             Phase::Discovery { .. } | Phase::Accepting | Phase::EpochAcks { .. } | Phase::Over => return,
         };
+        out.push(ZabOut::Synchronizes { learner: id.sid, by: SyncBy::Snapshot });
         out.push(send(conn, FromLeader::Snap { zxid }));
         out.push(ZabOut::SendSnapshot { conn, zxid });
         self.forward(now, conn, zxid, out);

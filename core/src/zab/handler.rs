@@ -55,6 +55,8 @@ pub(super) struct Handler {
     unacked: Option<(Zxid, Time)>,
     /// The last proposal sent to it.
     newest: (Zxid, Time),
+    /// What it was sent of the log on disk goes up to here.
+    pub(super) from_log: Option<Zxid>,
     /// Rounds of the pings that it has not answered, oldest first: it is silent before they are many.
     pub(super) pings: VecDeque<u64>,
     /// The round of the last one that it has answered.
@@ -68,6 +70,7 @@ impl Handler {
             heard: now,
             unacked: None,
             newest: (Zxid::ZERO, now),
+            from_log: None,
             pings: VecDeque::new(),
             answered: 0,
         }

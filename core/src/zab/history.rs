@@ -103,15 +103,6 @@ impl History {
         self.snapshot_wanted = Some(of);
     }
 
-    /// True if nothing can be missing between the two: the next counter, or the first of a later epoch.
-    pub(super) fn follows(before: Zxid, next: Zxid) -> bool {
-        if Epoch::of(before) == Epoch::of(next) {
-            next.counter() != 0 && next.0 == before.0.wrapping_add(1)
-        } else {
-            next > before && next.counter() == 1
-        }
-    }
-
     pub(super) fn accept(&mut self, epoch: Epoch, out: &mut Vec<ZabOut>) {
         assert!(epoch >= self.accepted, "acceptedEpoch goes back from {} to {epoch}", self.accepted);
         if epoch > self.accepted {

@@ -26,6 +26,8 @@ pub struct Leader {
     pub(super) phase: Phase,
     pub(super) handlers: BTreeMap<Conn, Handler>,
     pub(super) rounds: Rounds,
+    /// What follows this in the log on disk could not be read.
+    pub(super) unreadable: Zxid,
     next_ping: Time,
     /// Every other ping the quorum is looked at.
     ticks: u64,
@@ -70,6 +72,7 @@ impl Leader {
             phase,
             handlers: BTreeMap::new(),
             rounds: Rounds::default(),
+            unreadable: Zxid::ZERO,
             next_ping,
             ticks: 0,
         };

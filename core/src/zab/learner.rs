@@ -386,7 +386,7 @@ impl Learner {
     /// Logs the next transaction of the epoch.
     fn append(&mut self, epoch: Epoch, zxid: Zxid, body: Bytes, out: &mut Vec<ZabOut>) -> Result<(), Lost> {
         let (txns, bytes) = self.history.undelivered();
-        let taken = if !History::follows(self.history.last(), zxid) || Epoch::of(zxid) != epoch {
+        let taken = if !self.history.last().is_followed_by(zxid) || Epoch::of(zxid) != epoch {
             Err(Lost::Gap(zxid))
         } else if txns >= limits::PENDING_TXNS || bytes + body.len() > limits::PENDING_BYTES {
             Err(Lost::TooMuchPending)

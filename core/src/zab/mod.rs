@@ -30,7 +30,7 @@ pub use history::{History, WindowLimits};
 pub use leader::Leader;
 pub use learner::Learner;
 
-use crate::boundary::{Conn, Vouch};
+use crate::boundary::{Conn, SyncBy, Vouch};
 use crate::id::{Epoch, ServerId, SessionId, Zxid};
 use crate::proto::{ForwardedRequest, QuorumPacket};
 use crate::time::{Span, Time};
@@ -51,6 +51,8 @@ pub struct Settings {
     pub last_counter: u32,
     /// reconfigEnabled.
     pub reconfig_enabled: bool,
+    /// zookeeper.forceSnapshotSync.
+    pub force_snapshot: bool,
 }
 
 impl Settings {
@@ -126,6 +128,14 @@ pub enum ZabOut {
         /// Who.
         conn: Conn,
     },
+    /// Leader: this learner lacks more than the window holds. Call [`Leader::log_entry`] with every entry of the log above
+    /// `after`, or [`Leader::log_ends`] where there is none.
+    WantLog {
+        /// Who.
+        conn: Conn,
+        /// The learner's last zxid.
+        after: Zxid,
+    },
     /// Leader: the snapshot's stream stands here among what is sent to the connection: the tree as it is now.
     SendSnapshot {
         /// To whom.
@@ -194,6 +204,13 @@ pub enum ZabOut {
     Established {
         /// Which.
         epoch: Epoch,
+    },
+    /// Leader: what a learner is synchronised with. For checkers and logs.
+    Synchronizes {
+        /// Whom.
+        learner: ServerId,
+        /// What.
+        by: SyncBy,
     },
     /// Leader: committed, and by whose acks. For checkers.
     Committed {

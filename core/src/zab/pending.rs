@@ -48,7 +48,7 @@ impl Pending {
         zxid: Zxid,
         body: Bytes,
     ) -> Result<(), Lost> {
-        if !History::follows(self.last(history), zxid) || Epoch::of(zxid) > epoch {
+        if !self.last(history).is_followed_by(zxid) || Epoch::of(zxid) > epoch {
             return Err(Lost::Gap(zxid));
         }
         self.bytes += body.len();

@@ -10,11 +10,12 @@
 //! | 4b | an epoch's start within the window | DIFF | DIFF |
 //! | 4c | no entry, same epoch as the next one | TRUNC to the one before | TRUNC, or SNAP (below) |
 //! | 4d | no entry, another epoch than the next one | SNAP | TRUNC, or SNAP (below) |
-//! | 5 | before the window | DIFF from the log on disk, else SNAP | SNAP |
+//! | 5 | before the window | DIFF or TRUNC from the log on disk, else SNAP | the same |
 //! | 6 | an epoch's start beyond the history | SNAP | DIFF: that epoch's initial history is all that it holds |
 //!
-//! Never a gap: a DIFF begins with the entry after `p`, and the window has none. Row 5 reads no files: the window is bounded by
-//! bytes and can be longer than Java's 500, and the log on disk may hide a gap behind a snapshot (ZOOKEEPER-2846).
+//! Never a gap: a DIFF begins with the entry after `p`, and the window has none. The log on disk may hide one behind a snapshot
+//! (ZOOKEEPER-2846), be purged or rot while it is read: the reader sees each entry follow the one before, or ends. Then it is
+//! SNAP as long as nothing was sent; else the connection is closed, and learners that need what could not be read get SNAP.
 //!
 //! TRUNC of a Java learner can leave cut transactions in its tree (a snapshot newer than the target; a target that is in none
 //! of its logs; across epochs). Once this leader serves, its SNAP is named above everything that such a learner has, so that
@@ -44,6 +45,8 @@ pub enum Start {
     },
     /// It is replaced.
     Snap,
+    /// The window begins later: the log on disk decides, see [`from_entry`].
+    Log,
 }
 
 /// The leader's side of the decision.
@@ -57,6 +60,8 @@ pub struct Known<'a> {
     pub serving: Option<Epoch>,
     /// `zookeeper.forceSnapshotSync`.
     pub force_snapshot: bool,
+    /// The log on disk is not to be read for a learner that lacks what follows this.
+    pub unreadable: Zxid,
 }
 
 impl Known<'_> {
@@ -85,15 +90,23 @@ pub fn decide(known: Known<'_>, peer: Peer) -> Start {
         return Start::Diff { from: p };
     }
     // An empty server may have no snapshot to put a DIFF on.
-    if p < history.base() || p <= Zxid::ZERO {
+    if p <= Zxid::ZERO {
         return Start::Snap;
     }
-    let to = history.at_or_before(p.min(known.end));
+    if p < history.base() {
+        return if p > known.unreadable { Start::Log } else { Start::Snap };
+    }
+    from_entry(known.serving, peer, history.at_or_before(p.min(known.end)))
+}
+
+/// What to send if `to` is the last entry of the history, in memory or on disk, that is not above the learner's last.
+pub(super) fn from_entry(serving: Option<Epoch>, peer: Peer, to: Zxid) -> Start {
+    let p = peer.last;
     if p == to || p.counter() == 0 {
         return Start::Diff { from: p };
     }
     // The learner has what this history has not, or not yet.
-    if !peer.exact && known.serving.is_some_and(|epoch| epoch > Epoch::of(p)) {
+    if !peer.exact && serving.is_some_and(|epoch| epoch > Epoch::of(p)) {
         return Start::Snap;
     }
     Start::Trunc { to }
@@ -122,7 +135,8 @@ mod tests {
     }
 
     fn ask(h: &History, end: Zxid, serving: Option<i64>, last: Zxid, exact: bool) -> Start {
-        let known = Known { history: h, end, serving: serving.map(Epoch), force_snapshot: false };
+        let (serving, unreadable) = (serving.map(Epoch), Zxid::ZERO);
+        let known = Known { history: h, end, serving, force_snapshot: false, unreadable };
         decide(known, Peer { last, exact })
     }
 
@@ -136,7 +150,8 @@ mod tests {
     #[test]
     fn row_1_snapshot_by_force() {
         let h = window();
-        let known = Known { history: &h, end: z(2, 2), serving: None, force_snapshot: true };
+        let (end, unreadable) = (z(2, 2), Zxid::ZERO);
+        let known = Known { history: &h, end, serving: None, force_snapshot: true, unreadable };
         assert_eq!(decide(known, Peer { last: z(2, 2), exact: true }), Start::Snap);
     }
 
@@ -193,7 +208,11 @@ mod tests {
 
     #[test]
     fn row_5_before_the_window() {
-        assert_eq!(early(z(1, 1)), Start::Snap);
+        assert_eq!(early(z(1, 1)), Start::Log);
+        let h = window();
+        let (end, unreadable) = (z(2, 2), z(1, 1));
+        let known = Known { history: &h, end, serving: None, force_snapshot: false, unreadable };
+        assert_eq!(decide(known, Peer { last: z(1, 1), exact: true }), Start::Snap);
         assert_eq!(early(Zxid::ZERO), Start::Snap);
         assert_eq!(early(Zxid::NONE), Start::Snap);
         // Empty, though the window goes back to the beginning: it may have no snapshot to start from.
@@ -216,13 +235,13 @@ mod tests {
                 for (end, serving) in [(z(2, 2), None), (z(2, 2), Some(3)), (z(2, 1), Some(2))] {
                     let p = z(epoch, counter);
                     let kept = match ask(&h, end, serving, p, true) {
-                        Start::Snap => continue,
+                        Start::Snap | Start::Log => continue,
                         Start::Diff { from } => from,
                         Start::Trunc { to } => to,
                     };
                     assert!(kept <= p && kept >= h.base(), "{p}: keeps {kept}");
                     if let Some(next) = h.after(kept).next() {
-                        assert!(kept.counter() == 0 || History::follows(kept, next.zxid), "{p}: {kept}");
+                        assert!(kept.counter() == 0 || kept.is_followed_by(next.zxid), "{p}: {kept}");
                     }
                 }
             }

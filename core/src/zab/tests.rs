@@ -2,6 +2,7 @@
 //! [`ensemble`], what Java says in their place in the recorded conversations.
 
 mod ensemble;
+mod from_log;
 
 use super::*;
 use crate::proto::PacketType;
@@ -20,6 +21,7 @@ fn settings() -> Settings {
         finalize_wait: Span::ZERO,
         last_counter: Settings::LAST_COUNTER,
         reconfig_enabled: true,
+        force_snapshot: false,
     }
 }
 
@@ -699,6 +701,7 @@ proptest! {
                 match o {
                     ZabOut::Park(vouch) => b.role.durable(b.now, vouch, &mut b.out),
                     ZabOut::WantSnapshot { conn } => b.role.snapshot_begun(b.now, conn, &mut b.out),
+                    ZabOut::WantLog { conn, .. } => b.role.log_ends(conn, &mut b.out),
                     ZabOut::Close { conn, .. } => b.role.opened(b.now, conn, &mut b.out),
                     _ => {}
                 }

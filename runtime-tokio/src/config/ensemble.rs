@@ -12,6 +12,8 @@ use zebu_core::quorum::{BadConfig, ConfigRules, LearnerType, QuorumServer, Quoru
 const INT_MAX: i64 = i32::MAX as i64;
 /// Java keeps no fewer transactions for learners.
 const MIN_COMMIT_LOG_COUNT: usize = 500;
+/// Java takes its default in place of a larger one.
+const MAX_FACTOR: f64 = 1.0;
 /// Of two bytes of the session id one belongs to local sessions when TTL nodes are on.
 const MAX_SID_WITH_EXTENDED_TYPES: i64 = 254;
 
@@ -29,6 +31,9 @@ pub(super) struct Membership {
     local_upgrading: bool,
     election: ElectionTimes,
     commit_log_count: Option<usize>,
+    /// `None`: not said.
+    snapshot_size_factor: Option<Option<u64>>,
+    force_snapshot_sync: bool,
     /// A protection among members that is switched on.
     protection: Option<Entry>,
     /// quorumListenOnAllIPs.
@@ -51,6 +56,8 @@ impl Default for Membership {
             local_upgrading: false,
             election: ElectionTimes::default(),
             commit_log_count: None,
+            snapshot_size_factor: None,
+            force_snapshot_sync: false,
             protection: None,
             listen_on_all: false,
             bind_retry: 3,
@@ -117,6 +124,8 @@ impl Membership {
                 }
                 self.commit_log_count = Some(count.max(MIN_COMMIT_LOG_COUNT));
             }
+            "snapshotSizeFactor" => self.snapshot_size_factor = Some(thousandths(r, e)?),
+            "forceSnapshotSync" => self.force_snapshot_sync = r.boolean(e)?,
             _ if key.starts_with("server.") || key.starts_with("group") || key.starts_with("weight") => {
                 self.lines.push(e.clone());
             }
@@ -195,6 +204,8 @@ impl Membership {
         config.local_upgrading = self.local_upgrading;
         config.read_only_mode = read_only_mode;
         config.commit_log_count = self.commit_log_count.unwrap_or(config.commit_log_count);
+        config.snapshot_size_factor = self.snapshot_size_factor.unwrap_or(config.snapshot_size_factor);
+        config.force_snapshot_sync = self.force_snapshot_sync;
         Ok(Part::Member(me, Box::new(config)))
     }
 
@@ -249,6 +260,15 @@ impl Membership {
             return Ok(None);
         }
         verifier(&file, &entries(&file)?, self.rules).map(Some)
+    }
+}
+
+/// A factor such as 0.33, in thousandths; `None`: below 0, which switches off what it is for.
+fn thousandths(r: &Reader<'_>, e: &Entry) -> Result<Option<u64>, ConfigError> {
+    match e.value.parse::<f64>() {
+        Ok(factor) if factor < 0.0 => Ok(None),
+        Ok(factor) if factor <= MAX_FACTOR => Ok(Some((factor * 1000.0).round() as u64)),
+        Ok(_) | Err(_) => Err(r.invalid(e, "give a number up to 1, such as 0.33, or -1 to switch it off")),
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) fn fate(key: &str) -> Option<Fate> {
 const PROTECTIONS: [&str; 2] = ["enforce.auth.enabled", "sessionRequireClientSASLAuth"];
 
 /// Sorted by what they belong to.
-const NO_EFFECT: [&str; 46] = [
+const NO_EFFECT: [&str; 44] = [
     // ensembles
     "connectToLearnerMasterLimit",
     "syncEnabled",
@@ -44,13 +44,11 @@ const NO_EFFECT: [&str; 46] = [
     "follower.nodelay",
     "observer.reconnectDelayMs",
     "observerMaster.sizeLimit",
-    "forceSnapshotSync",
     "follower.skipLearnerRequestToNextProcessor",
     "forward_learner_requests_to_commit_processor_disabled",
     "messageTracker.Enabled",
     "messageTracker.BufferSize",
     "tcpKeepAlive",
-    "snapshotSizeFactor",
     "quorum.cnxn.threads.size",
     // threads, buffers and caches of the Java server
     "serverCnxnFactory",

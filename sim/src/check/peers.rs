@@ -291,6 +291,7 @@ impl Peers {
             Event::Applied { zxid, digest } => self.apply(cx, model, server, (*zxid, *digest), found),
             Event::Vouched(vouch) => self.vouched(cx, model, server, *vouch, found),
             Event::Elected { .. }
+            | Event::Synchronizes { .. }
             | Event::DigestMismatch { .. }
             | Event::ConnClosed { .. }
             | Event::SessionAttached { .. }

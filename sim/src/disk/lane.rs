@@ -230,6 +230,12 @@ impl Lanes {
         DiskFault { lane, action: action(op), file: file_of(op), cause: cause.to_owned() }
     }
 
+    /// When a piece of a file is there that is asked for at this time: the disk is as slow as it is for the lane of snapshots.
+    pub fn read(&mut self, now: u64) -> u64 {
+        let (l, r) = (self.latency, &mut self.lanes[Lane::Bulk as usize].random);
+        now.max(self.stalled_until[Lane::Bulk as usize]) + l.op + r.below(l.sync_max + 1)
+    }
+
     /// The process dies at this moment: what is done is done, what is under way is half done, the rest is forgotten.
     pub fn die(&mut self, now: u64, disk: &mut Disk, random: &mut Stream) {
         for lane in [Lane::Log, Lane::Bulk] {

@@ -93,6 +93,13 @@ impl Disk {
             .map(|(n, f)| (*n, &self.files[*f as usize]))
     }
 
+    /// A piece of a file as the page cache shows it, as far as it goes.
+    pub fn read(&self, name: FileName, at: u64, len: usize) -> Option<&[u8]> {
+        let data = &self.file(name)?.data;
+        let from = (at as usize).min(data.len());
+        Some(&data[from..data.len().min(from + len)])
+    }
+
     /// Bytes in all files.
     pub fn used(&self) -> u64 {
         self.names.iter().map(|(_, f)| self.files[*f as usize].data.len() as u64).sum()

@@ -8,7 +8,9 @@ use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 use zebu_core::addr::Addr;
-use zebu_core::boundary::{AdminOrder, Conn, DiskOp, Event, Input, Lane, Output, PeerInfo, Port, Ticket};
+use zebu_core::boundary::{
+    AdminOrder, Conn, DiskOp, Event, Input, Lane, Output, PeerInfo, Port, ReadNo, Ticket,
+};
 use zebu_core::config::{Config, EnsembleConfig};
 use zebu_core::disk::recover;
 use zebu_core::id::ServerId;
@@ -57,6 +59,12 @@ enum Due {
         life: u32,
         lane: Lane,
         upto: Ticket,
+    },
+    Read {
+        s: usize,
+        life: u32,
+        read: ReadNo,
+        bytes: Option<Bytes>,
     },
 }
 
@@ -116,6 +124,10 @@ pub(super) struct Shape {
     pub(super) counter: u32,
     /// snapCount.
     pub(super) snap: u64,
+    /// snapshotSizeFactor, in thousandths.
+    pub(super) factor: u64,
+    /// forceSnapshotSync.
+    pub(super) force: bool,
 }
 
 /// See the module.
@@ -191,6 +203,8 @@ impl Cluster {
         ensemble.reconfig_enabled = true;
         ensemble.commit_log_count = self.shape.window;
         ensemble.last_counter = self.shape.counter;
+        ensemble.snapshot_size_factor = Some(self.shape.factor);
+        ensemble.force_snapshot_sync = self.shape.force;
         let config = Config {
             server_id: ServerId(sid as i64),
             tick_ms: 200,
@@ -316,6 +330,10 @@ impl Cluster {
                 // What it had asked the disk for goes its way.
                 self.work(s, usize::MAX);
                 self.kill(s, false);
+            }
+            Output::Read { read, file, at, len } => {
+                let bytes = self.nodes[s].disk.read(file, at, len).map(Bytes::copy_from_slice);
+                self.queue.push_back(Due::Read { s, life: self.nodes[s].life, read, bytes });
             }
             Output::Pause { .. } => {}
         }
@@ -480,6 +498,7 @@ impl Cluster {
             | Due::Dialled { .. }
             | Due::Opened { .. }
             | Due::Closed { .. }
+            | Due::Read { .. }
             | Due::Durable { .. } => false,
         };
         let last = held.iter().enumerate().filter(|(_, due)| is_it(due)).nth(count - 1);
@@ -553,6 +572,11 @@ impl Cluster {
                             self.step(s, Input::Closed { conn });
                         }
                     }
+                }
+            }
+            Due::Read { s, life, read, bytes } => {
+                if self.lives(s, life) {
+                    self.step(s, Input::Read { read, bytes: bytes.as_deref() });
                 }
             }
             Due::Durable { s, life, lane, upto } => {

@@ -1,6 +1,6 @@
 //! The log's words: what happened, what was said, in lines that a person can read. A zxid is `epoch|counter`.
 
-use zebu_core::boundary::{CloseCause, Event, RoleName, Vouch};
+use zebu_core::boundary::{CloseCause, Event, RoleName, SyncBy, Vouch};
 use zebu_core::id::Zxid;
 use zebu_core::proto::{
     CreateKind, ErrorCode, ForwardedRequest, FromLeader, FromLearner, LoggedTxn, OpCode, PacketType,
@@ -137,7 +137,9 @@ pub(super) fn event(event: &Event) -> Option<String> {
         Event::ConnClosed { cause: CloseCause::SessionMoved, .. } => {
             "closes a connection: its session has moved".to_owned()
         }
-        Event::Proposed { .. }
+        Event::Synchronizes { by: SyncBy::Log, learner } => format!("reads its log for {learner}"),
+        Event::Synchronizes { by: SyncBy::Memory | SyncBy::Snapshot, .. }
+        | Event::Proposed { .. }
         | Event::Vouched(
             Vouch::Recovered(_)
             | Vouch::OwnAck(_)

@@ -214,6 +214,7 @@ impl World {
             Due::Down { wire } => self.arrive_down(wire),
             Due::Late { index } => self.late(index),
             Due::Disk { server, lane } => self.disk_done(server as usize, lane),
+            Due::Read { server, read } => self.read_done(server as usize, read),
             Due::Fault { index, teller } => self.fault(index, teller),
             Due::Die { server, fault } => self.die_armed(server as usize, fault),
             Due::Start { server } => self.start_server(server as usize),
@@ -227,7 +228,9 @@ impl World {
     /// Until when the one whom this concerns does nothing.
     fn frozen(&self, due: Due) -> Option<u64> {
         let until = match due {
-            Due::ServerWake { server } | Due::Disk { server, .. } => self.nodes[server as usize].frozen_until,
+            Due::ServerWake { server } | Due::Disk { server, .. } | Due::Read { server, .. } => {
+                self.nodes[server as usize].frozen_until
+            }
             Due::ClientWake { client } | Due::Act { client } | Due::Reopen { client } => {
                 self.actors[client as usize].frozen_until
             }

@@ -5,7 +5,7 @@ use crate::history::{Entry, SET_WATCHES};
 use crate::nemesis::News;
 use crate::outcome::Hit;
 use crate::queue::Due;
-use zebu_core::boundary::{CloseCause, Event, RoleName, Vouch};
+use zebu_core::boundary::{CloseCause, Event, RoleName, SyncBy, Vouch};
 use zebu_core::id::SessionId;
 use zebu_core::quorum::{LearnerType, QuorumSystem};
 use zebu_core::time::Time;
@@ -125,6 +125,12 @@ impl World {
     }
 
     fn count(&mut self, s: usize, event: &Event) {
+        if let Event::Synchronizes { by, .. } = event {
+            let forced = self.plan.config.ensemble.as_ref().is_some_and(|e| e.force_snapshot_sync);
+            self.coverage.hits(Hit::SyncFromLog, u64::from(*by == SyncBy::Log));
+            self.coverage.hits(Hit::SyncForced, u64::from(forced));
+            return;
+        }
         let hit = match event {
             Event::Elected { .. } => Hit::Elected,
             Event::Established { .. } => Hit::Established,
@@ -174,6 +180,7 @@ impl World {
             | Event::Replied { .. }
             | Event::Reconfigured { .. }
             | Event::DigestMismatch { .. }
+            | Event::Synchronizes { .. }
             | Event::SnapshotBegun { .. } => return,
         };
         self.coverage.hit(hit);

@@ -12,8 +12,11 @@ use crate::outcome::Hit;
 use crate::queue::Due;
 use crate::random::{Purpose, Stream};
 use crate::trace;
+use bytes::Bytes;
 use std::net::{IpAddr, SocketAddr};
-use zebu_core::boundary::{AdminOrder, Input, Lane, Output, PeerInfo, Port, RoleName, Stop};
+use zebu_core::boundary::{
+    AdminOrder, FileName, Input, Lane, Output, PeerInfo, Port, ReadNo, RoleName, Stop,
+};
 use zebu_core::config::Config;
 use zebu_core::disk::{Recovered, recover};
 use zebu_core::id::{Epoch, ServerId, Zxid};
@@ -46,6 +49,8 @@ pub(super) struct Node {
     /// When it was woken last, and how often at that time.
     woken_at: u64,
     wakes: u32,
+    /// Pieces of files that this process has asked for.
+    reads: Vec<Piece>,
     /// It does nothing before this true time.
     pub(super) frozen_until: u64,
     /// It refuses connections up to this true time.
@@ -81,6 +86,15 @@ pub(super) struct Node {
     pub(super) shadows: u64,
 }
 
+/// A piece of a file.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    read: ReadNo,
+    file: FileName,
+    at: u64,
+    len: usize,
+}
+
 /// A death that waits for its moment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Armed {
@@ -106,6 +120,7 @@ impl Node {
             wake_due: u64::MAX,
             woken_at: 0,
             wakes: 0,
+            reads: Vec::new(),
             frozen_until: 0,
             refuses_until: 0,
             read_error: false,
@@ -181,6 +196,7 @@ impl World {
         let node = &mut self.nodes[s];
         node.shadow_next = true;
         node.dials.clear();
+        node.reads.clear();
         node.role = RoleName::Looking;
         let now = node.clock.now(self.now);
         self.history.push(at, Entry::Clock { server: id, mono: now.mono, ppm: node.clock.ppm() });
@@ -282,6 +298,12 @@ impl World {
             Output::Disk { lane, op } => {
                 self.nodes[s].lanes.push(lane, op);
             }
+            Output::Read { read, file, at, len } => {
+                let node = &mut self.nodes[s];
+                node.reads.push(Piece { read, file, at, len });
+                let due = node.lanes.read(self.now);
+                self.queue.push(due, Due::Read { server: s as u8, read: read.0 as u32 });
+            }
             Output::Event(event) => self.server_event(s, event),
             Output::Stop(stop) => self.stopped(s, &stop),
         }
@@ -369,6 +391,17 @@ impl World {
             }
         }
         self.start_lanes(s);
+    }
+
+    /// A piece of a file is there: as the file is now, if it is and can be read.
+    pub(super) fn read_done(&mut self, s: usize, read: u32) {
+        let node = &mut self.nodes[s];
+        let Some(i) = node.reads.iter().position(|p| p.read.0 as u32 == read) else { return };
+        let Piece { read, file, at, len } = node.reads.swap_remove(i);
+        let bytes = node.disk.read(file, at, len).filter(|_| !node.read_error);
+        let bytes = bytes.map(Bytes::copy_from_slice);
+        self.coverage.hits(Hit::LogUnread, u64::from(bytes.is_none()));
+        self.step_server(s, Input::Read { read, bytes: bytes.as_deref() });
     }
 
     /// Starts what waits in the lanes.

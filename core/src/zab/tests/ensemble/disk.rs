@@ -81,6 +81,11 @@ impl Image {
     pub(super) fn newest(&self) -> &(Zxid, Rc<List>) {
         self.snapshots.last().expect("there is always one")
     }
+    /// The last entry of the log that is not above `zxid`, and the one that follows it.
+    pub(super) fn log_around(&self, zxid: Zxid) -> (Option<Zxid>, Option<(Zxid, u64)>) {
+        let at = self.log.partition_point(|(z, _)| *z <= zxid);
+        (at.checked_sub(1).map(|i| self.log[i].0), self.log.get(at).copied())
+    }
     /// Entries that recovery may hold back: those above the newest snapshot.
     pub(super) fn log_len(&self) -> u64 {
         self.log.iter().filter(|(z, _)| *z > self.newest().0).count() as u64

@@ -110,6 +110,7 @@ enum Event {
     Elect(usize, u64),
     Restart(usize, u64),
     Snapshot(usize, u64),
+    Log(usize, u64, Conn, Zxid),
     Client,
     Beat,
 }
@@ -216,6 +217,7 @@ impl World {
             finalize_wait: Span::ZERO,
             last_counter: self.plan.last_counter,
             reconfig_enabled: false,
+            force_snapshot: false,
         }
     }
 
@@ -282,6 +284,7 @@ impl World {
                 }
             }
             Event::Snapshot(n, life) => self.begin_snapshot(n, life),
+            Event::Log(n, life, conn, after) => self.read_log(n, life, conn, after),
             Event::Client => self.client(),
             Event::Beat => self.beat(),
         }
@@ -361,6 +364,10 @@ impl World {
                 let (after, life) = (self.between(0, 20 * MS), self.nodes[n].life);
                 self.at(after, Event::Snapshot(n, life));
             }
+            ZabOut::WantLog { conn, after } => {
+                let (wait, life) = (self.between(0, 20 * MS), self.nodes[n].life);
+                self.at(wait, Event::Log(n, life, conn, after));
+            }
             ZabOut::ReceiveSnapshot { .. } => {}
             ZabOut::Deliver { zxid, body, .. } => {
                 let node = &mut self.nodes[n];
@@ -374,6 +381,7 @@ impl World {
             ZabOut::Request { conn, request } => self.requested(n, conn, &request),
             ZabOut::Revalidate { .. } | ZabOut::Revalidated { .. } | ZabOut::NewLeaderConfig { .. } => {}
             ZabOut::Touched { sessions } => assert!(!sessions.is_empty(), "nothing was used"),
+            ZabOut::Synchronizes { by, .. } => self.tally.add(&format!("synchronised by {by:?}")),
             ZabOut::Established { epoch } => {
                 let node = &self.nodes[n];
                 self.ghost.established((n, node.life), epoch, node.disk.cache.full());
@@ -627,6 +635,29 @@ impl World {
                 Role::Leading(l) => l.snapshot_begun(now, conn, out),
                 Role::Down | Role::Looking | Role::Learning(..) => {}
             });
+        }
+    }
+
+    /// The next entry of the log, as far as it is on disk; the one after it a little later.
+    fn read_log(&mut self, n: usize, life: u64, conn: Conn, after: Zxid) {
+        if self.nodes[n].life != life {
+            return;
+        }
+        let unreadable = self.chance(20);
+        let (before, next) = self.nodes[n].disk.durable.log_around(after);
+        let next = next.filter(|_| !unreadable);
+        let mut goes_on = None;
+        self.step(n, |role, now, out| match (role, before, next) {
+            (Role::Leading(l), Some(before), Some((zxid, payload))) => {
+                let more = l.log_entry(now, conn, before, (zxid, body(payload)), out);
+                goes_on = more.then_some(zxid);
+            }
+            (Role::Leading(l), ..) => l.log_ends(conn, out),
+            (Role::Down | Role::Looking | Role::Learning(..), ..) => {}
+        });
+        if let Some(sent) = goes_on {
+            let wait = self.between(0, 5 * MS);
+            self.at(wait, Event::Log(n, life, conn, sent));
         }
     }
 
