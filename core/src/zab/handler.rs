@@ -131,19 +131,10 @@ impl Handler {
         now.since(self.heard) > limit
     }
 
-    /// Its server, if it counts for the leader's contact with a quorum: a follower that was heard lately, with more time
-    /// while it is synchronised.
-    pub(super) fn contact(&self, now: Time, init: Span, sync: Span) -> Option<ServerId> {
-        let limit = match self.stage {
-            Stage::Live(_) => sync,
-            Stage::Greeting
-            | Stage::Registered(_)
-            | Stage::Offered(_)
-            | Stage::EpochAcked(..)
-            | Stage::Syncing { .. }
-            | Stage::Synced(_) => Span(init.0.saturating_add(sync.0)),
-        };
+    /// Its server, if it counts for the leader's contact with a quorum: a follower that was heard lately. Java gives it
+    /// initLimit more while it is synchronised, and so long a leader that everyone has left may answer reads.
+    pub(super) fn contact(&self, now: Time, sync: Span) -> Option<ServerId> {
         let id = self.identity().filter(|id| id.kind == Kind::Follower)?;
-        (now.since(self.heard) <= limit).then_some(id.sid)
+        (now.since(self.heard) <= sync).then_some(id.sid)
     }
 }

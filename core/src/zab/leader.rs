@@ -296,8 +296,8 @@ impl Leader {
     }
 
     fn is_in_contact(&self, now: Time) -> bool {
-        let (init, sync) = (self.settings.init(), self.settings.sync());
-        let near = self.handlers.values().filter_map(|h| h.contact(now, init, sync));
+        let sync = self.settings.sync();
+        let near = self.handlers.values().filter_map(|h| h.contact(now, sync));
         self.view.has_all_quorums(&near.chain([self.me]).collect())
     }
 
