@@ -234,12 +234,12 @@ impl Learner {
             return Err(Lost::OldEpoch(epoch));
         }
         // Who has accepted this epoch before must not be counted for it again. Only then may the zxid say less than the
-        // truth, which is how the same leader is asked for a snapshot.
+        // truth, which is how the same leader is asked for a snapshot: less than what an empty leader has, too.
         let again = epoch == self.history.accepted();
         let snapshot = again && self.history.snapshot_wanted() == Some(epoch);
         let said = Said {
             current: if again { Epoch(-1) } else { self.history.current() },
-            last: if snapshot { Zxid::ZERO } else { self.history.last() },
+            last: if snapshot { Zxid::NONE } else { self.history.last() },
         };
         self.history.accept(epoch, out);
         out.push(ZabOut::Park(Vouch::AckEpoch(epoch)));

@@ -551,7 +551,7 @@ fn what_cannot_be_cut_is_replaced() {
     let info = FromLeader::LeaderInfo { zxid: z(2, 0), protocol_version: ZAB_VERSION };
     let mut b = Bench::of(LearnerType::Participant, b.role.into_history());
     b.hear(info.clone());
-    let said = FromLearner::AckEpoch { zxid: Zxid::ZERO, current_epoch: -1 }.into_packet();
+    let said = FromLearner::AckEpoch { zxid: Zxid::NONE, current_epoch: -1 }.into_packet();
     assert_eq!(b.durable(Vouch::AckEpoch(Epoch(2))), [ZabOut::Send { conn: Conn(1), packet: said }]);
     let out = b.hear(FromLeader::Diff { zxid: Zxid::ZERO });
     assert_eq!(lost(&out), Some(Lost::Unexpected(PacketType::Diff)));
