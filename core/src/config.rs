@@ -86,18 +86,34 @@ pub struct EnsembleConfig {
     /// zookeeper.forceSnapshotSync.
     #[serde(default)]
     pub force_snapshot_sync: bool,
+    /// How many transactions at the end of its log a server that starts does not apply before a leader says that they are
+    /// committed: more than a leader lets be outstanding, or reads without a leader might show what never comes to be.
+    #[serde(default = "held_back_count")]
+    pub held_back_count: usize,
+    /// Bytes of those.
+    #[serde(default = "held_back_bytes")]
+    pub held_back_bytes: usize,
     /// The last counter that an epoch may use.
     pub last_counter: u32,
     /// localSessionsEnabled.
     pub local_sessions: bool,
     /// localSessionsUpgradingEnabled.
     pub local_upgrading: bool,
-    /// readonlymode.enabled; it serves local sessions only.
+    /// readonlymode.enabled.
     pub read_only_mode: bool,
+}
+
+fn held_back_count() -> usize {
+    10_000
+}
+
+fn held_back_bytes() -> usize {
+    64 << 20
 }
 
 /// Times of the election, ms.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ElectionTimes {
     /// zookeeper.fastleader.minNotificationInterval.
     pub min_notification_ms: u64,
@@ -111,6 +127,8 @@ pub struct ElectionTimes {
     pub handshake_timeout_ms: Option<u64>,
     /// zookeeper.observer.election.DelayMs: the longest wait of an observer before it looks for a leader.
     pub observer_delay_ms: u64,
+    /// How long a member looks for a leader before it serves reads without one, if it may; a longer tickTime counts.
+    pub read_only_after_ms: u64,
 }
 
 impl Default for ElectionTimes {
@@ -123,6 +141,7 @@ impl Default for ElectionTimes {
             dial_timeout_ms: 5000,
             handshake_timeout_ms: None,
             observer_delay_ms: 200,
+            read_only_after_ms: 2000,
         }
     }
 }
@@ -143,6 +162,8 @@ impl EnsembleConfig {
             commit_log_bytes: 16 << 20,
             snapshot_size_factor: Some(330),
             force_snapshot_sync: false,
+            held_back_count: held_back_count(),
+            held_back_bytes: held_back_bytes(),
             last_counter: u32::MAX - 1,
             local_sessions: false,
             local_upgrading: false,

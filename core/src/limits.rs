@@ -81,6 +81,3 @@ pub const STREAM_AHEAD: usize = 1 << 20;
 
 /// Closed sessions that a leader remembers while local sessions are on: a request of one of them cannot be so late.
 pub const CLOSED_SESSIONS: usize = 1 << 16;
-
-/// How long a member looks for a leader before it serves reads without one, if it may; a longer tickTime counts. Java's.
-pub const READ_ONLY_AFTER_MS: u64 = 2000;

@@ -268,6 +268,8 @@ pub enum HandleState {
         timeout_ms: i32,
         /// False: the session is new.
         reattached: bool,
+        /// To a server that can only read.
+        read_only: bool,
     },
     /// The connection is gone, the session may live.
     Disconnected,

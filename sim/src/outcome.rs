@@ -181,6 +181,14 @@ hits! {
     UponNews = "faults_upon_news";
     /// A fault met whoever led.
     AtLeader = "faults_at_leader";
+    /// A server without a leader began to serve reads.
+    ReadOnlyServer = "read_only_servers";
+    /// A client was content with one.
+    ReadOnlySession = "read_only_sessions";
+    /// A session of one server only began.
+    LocalSession = "local_sessions";
+    /// It was made known to all.
+    Upgraded = "local_sessions_upgraded";
     /// Servers were split in two.
     Split = "splits";
     /// Bytes got through in one direction only.

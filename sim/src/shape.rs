@@ -74,13 +74,19 @@ fn text(roles: &[bool], groups: &[Vec<u8>], r: &mut Stream) -> String {
 pub(crate) fn settings(base: Config, members: QuorumVerifier, r: &mut Stream) -> Config {
     let tick_ms = if r.chance(200) { r.log_uniform(20, 50) } else { r.log_uniform(50, 400) };
     let longest = r.pick(&[20, 20, 40]) * tick_ms;
+    let (local_sessions, read_only_mode) = (r.chance(180), r.chance(250));
     let ensemble = EnsembleConfig {
+        local_sessions,
+        local_upgrading: local_sessions && r.chance(700),
+        read_only_mode,
         init_limit: r.between(4, 10),
         sync_limit: r.between(2, 5),
         election: times(r),
         rules: RULES,
         commit_log_count: r.pick(&[2, 3, 5, 50, 500, 10_000, 10_000]),
         commit_log_bytes: if r.chance(150) { r.log_uniform(100, 5000) as usize } else { 16 << 20 },
+        // What was applied without knowing better must not be shown.
+        held_back_count: if read_only_mode { 10_000 } else { r.pick(&[0, 2, 5, 50, 10_000, 10_000, 10_000]) },
         last_counter: if r.chance(250) { r.log_uniform(30, 300) as u32 } else { u32::MAX - 1 },
         ..EnsembleConfig::new(members)
     };
@@ -113,6 +119,7 @@ fn times(r: &mut Stream) -> ElectionTimes {
         finalize_wait_ms: r.log_uniform(20, 200),
         dial_timeout_ms: r.log_uniform(100, 5000),
         observer_delay_ms: r.log_uniform(1, 200),
+        read_only_after_ms: r.log_uniform(1, 2000),
         ..usual
     }
 }

@@ -151,6 +151,7 @@ impl Shrinker {
         with(|e| e.election = ElectionTimes::default());
         with(|e| e.commit_log_bytes = 16 << 20);
         with(|e| e.commit_log_count = 10_000);
+        with(|e| e.held_back_count = 10_000);
         with(|e| e.last_counter = u32::MAX - 1);
         let all = (0..self.best.clocks.len() as u8).collect::<Vec<_>>();
         self.with(|p| p.clients.iter_mut().for_each(|c| c.servers.clone_from(&all)));

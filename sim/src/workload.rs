@@ -18,6 +18,9 @@ pub struct ClientPlan {
     pub timeout_ms: i32,
     /// Pauses of its client machine: after a round of all servers, and at most before a reconnect, ns.
     pub patience: u64,
+    /// It puts up with servers that can only read.
+    #[serde(default)]
+    pub read_only: bool,
     /// The servers that it knows.
     pub servers: Vec<u8>,
     /// Credentials of each handle.
@@ -122,6 +125,8 @@ pub struct Mix {
     strange: u32,
     /// The first client begins with creating every path.
     planted: bool,
+    /// Of 1024 clients, how many put up with servers that can only read.
+    read_only: u32,
 }
 
 impl Mix {
@@ -156,6 +161,7 @@ impl Mix {
             big_size: r.log_uniform(500, 60_000),
             strange: families(&mut r, 400, 64),
             planted: r.chance(512),
+            read_only: config.ensemble.as_ref().map_or(0, |e| 600 * u32::from(e.read_only_mode)),
         }
     }
 }
@@ -194,7 +200,8 @@ pub fn plan(mix: &Mix, name: u16, servers: u8, left: u16) -> ClientPlan {
         let least = (2 * mix.tick_ms).max(servers.len() as u64 * mix.write_ms);
         timeout_ms = writer.r.log_uniform(least, 6 * least) as i32;
     }
-    ClientPlan { name, timeout_ms, patience, servers, auth, reopen_after, ops }
+    let read_only = writer.r.chance(mix.read_only);
+    ClientPlan { name, timeout_ms, patience, read_only, servers, auth, reopen_after, ops }
 }
 
 /// Often all servers, else some.

@@ -152,12 +152,14 @@ pub enum ClientState {
         /// The session is the one from before, with its ephemerals.
         reattached: bool,
     },
-    /// In touch with a server that has lost its quorum: reads only, and a session that lives only there.
+    /// In touch with a server that has lost its quorum: reads only.
     ConnectedReadOnly {
         /// The session.
         session: SessionId,
         /// What the server agreed to.
         timeout_ms: i32,
+        /// The session is the one from before; else it lives only there.
+        reattached: bool,
     },
     /// Out of touch; the client goes on trying.
     Disconnected,

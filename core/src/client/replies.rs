@@ -76,7 +76,7 @@ impl Client {
         self.link = Link::Up { conn: *conn, frames: std::mem::take(frames), last_sent: now };
         self.become_state(
             match read_only {
-                true => ClientState::ConnectedReadOnly { session, timeout_ms },
+                true => ClientState::ConnectedReadOnly { session, timeout_ms, reattached },
                 false => ClientState::Connected { session, timeout_ms, reattached },
             },
             out,

@@ -503,7 +503,10 @@ fn a_read_only_server_lends_a_session() {
     rig.dialed();
     rig.step(ClientInput::Opened { conn: rig.conn });
     rig.answer(&read_only);
-    assert_eq!(rig.client.state(), ClientState::ConnectedReadOnly { session: SESSION, timeout_ms: 9000 });
+    assert_eq!(
+        rig.client.state(),
+        ClientState::ConnectedReadOnly { session: SESSION, timeout_ms: 9000, reattached: false }
+    );
     rig.step(ClientInput::Closed { conn: rig.conn });
     rig.dialed();
     rig.take();

@@ -342,7 +342,7 @@ impl Replay {
             read: Vec::new(),
             txns: 0,
             bytes: 0,
-            limits: config.ensemble.as_ref().map(|e| (e.commit_log_count, e.commit_log_bytes)),
+            limits: config.ensemble.as_ref().map(|e| (e.held_back_count, e.held_back_bytes)),
             held: VecDeque::new(),
             held_bytes: 0,
             places: Vec::new(),

@@ -113,7 +113,8 @@ fn connect(role: &mut impl Clients, base: &mut Base, id: Conn, request: ConnectR
     let (min, max) = (base.config.min_session_timeout_ms, base.config.max_session_timeout_ms);
     let timeout_ms = request.timeout.clamp(min, max);
     let read_only = request.read_only.map(|_| door == Door::ReadOnly);
-    if request.session == SessionId::NONE && base.local.is_enabled() {
+    // Without an ensemble a session can only be this server's.
+    if request.session == SessionId::NONE && (base.local.is_enabled() || door == Door::ReadOnly) {
         return base.begin_local(id, timeout_ms, read_only);
     }
     if request.session == SessionId::NONE {
@@ -128,6 +129,10 @@ fn connect(role: &mut impl Clients, base: &mut Base, id: Conn, request: ConnectR
     let knows = request.password.as_deref() == Some(&session::password(session)[..]);
     if knows && base.local_comes_back(id, session, timeout_ms, read_only) {
         return;
+    }
+    if door == Door::ReadOnly && knows && base.sessions.is_live(session) {
+        base.attach(session, id, true);
+        return base.welcome(id, session, timeout_ms, read_only);
     }
     if door == Door::ReadOnly {
         // Whether it still lives only the ensemble knows. Java tells the client of a session that began after it was cut off that
@@ -154,7 +159,9 @@ fn operation(
         role.used(session, timeout_ms);
     }
     let what = match request {
-        Ok(ref r) if role.door() == Door::ReadOnly && refuses(r) => What::Refused(ErrorCode::NotReadOnly),
+        Ok(ref r) if role.door() == Door::ReadOnly && refuses(r, base.local.is_live(session)) => {
+            What::Refused(ErrorCode::NotReadOnly)
+        }
         Ok(request) if is_write(op) => write(role, base, id, asked, &request, frame),
         Ok(request) if op == OpCode::Sync => {
             match role.sync(base, Write { id, asked, request: &request, frame }) {
@@ -186,10 +193,10 @@ fn operation(
     }
 }
 
-/// Only reads are answered without an ensemble, and the session's end.
-fn refuses(request: &Request) -> bool {
+/// Only reads are answered without an ensemble, and the end of a session that is the server's own.
+fn refuses(request: &Request, local: bool) -> bool {
     let op = request.op();
-    (is_write(op) && op != OpCode::CloseSession) || op == OpCode::Sync
+    (is_write(op) && !(local && op == OpCode::CloseSession)) || op == OpCode::Sync
 }
 
 /// A write, of a local session perhaps: its first ephemeral makes it global.

@@ -515,7 +515,9 @@ impl Leading {
         } else {
             Proposal::Write(request)
         };
-        self.owners.entry(session).or_insert(from);
+        if base.sessions.timeout(session).is_some() {
+            self.owners.entry(session).or_insert(from);
+        }
         self.propose(base, asker, proposal)
     }
 

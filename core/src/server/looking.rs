@@ -8,7 +8,6 @@ use super::line::Commit;
 use super::member::{Member, Next};
 use crate::boundary::{AdminOrder, CloseCause, Conn, Event, Input, Port, RoleName, Stop, Timer, Vouch};
 use crate::id::SessionId;
-use crate::limits;
 use crate::quorum::LearnerType;
 use crate::time::{Span, Time};
 use crate::zab::History;
@@ -60,7 +59,7 @@ impl Clients for Looking {
         unreachable!("{NOBODY}")
     }
     fn misread(&mut self, _: &mut Base, _: Asked) -> Option<Commit> {
-        unreachable!("{NOBODY}")
+        None
     }
     fn sync(&mut self, _: &mut Base, _: Write<'_>) -> Option<u64> {
         unreachable!("{NOBODY}")
@@ -71,9 +70,11 @@ const NOBODY: &str = "without a leader nobody is served but by reads";
 impl ReadOnly {
     /// The time of a search that begins now.
     fn since(base: &Base) -> ReadOnly {
-        let patience = Span::from_millis(base.config.tick_ms.max(limits::READ_ONLY_AFTER_MS));
         match &base.config.ensemble {
-            Some(e) if e.read_only_mode => ReadOnly::From(base.now.mono + patience),
+            Some(e) if e.read_only_mode => {
+                let patience = base.config.tick_ms.max(e.election.read_only_after_ms);
+                ReadOnly::From(base.now.mono + Span::from_millis(patience))
+            }
             Some(_) | None => ReadOnly::Never,
         }
     }

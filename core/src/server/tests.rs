@@ -457,3 +457,21 @@ fn a_server_without_its_ensemble_may_be_read() {
     assert_eq!(t.call(c, 3, &Request::Sync { path: Some("/".into()) }).0.err, -119);
     assert_eq!(t.call(c, 4, &Request::CloseSession).0.err, 0);
 }
+
+#[test]
+fn sessions_go_on_at_a_server_without_its_ensemble() {
+    let mut t = Cluster::with(&members(3, 0), true);
+    t.pass(2000);
+    let (c, session) = t.connect(1, None);
+    assert_eq!(t.call(c, 1, &create("/e", EPHEMERAL)).0.err, 0);
+    t.kill(1);
+    t.kill(2);
+    t.pass(5000);
+    let (c, again) = t.connect(0, Some(&session));
+    assert_eq!((again.session, again.read_only), (session.session, Some(true)));
+    assert!(t.call(c, 1, &get("/e")).1.is_some());
+    // A multi that cannot be read, in it a write of another kind.
+    let unread = Request::Multi(vec![create("/f", 9)]);
+    assert_eq!(t.call(c, 2, &unread).0.err, -5);
+    assert_eq!(t.call(c, 3, &Request::CloseSession).0.err, -119);
+}

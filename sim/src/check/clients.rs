@@ -139,6 +139,9 @@ impl Checker {
         };
         let mut known = Final { txns, folded: 0, applied: Vec::new() };
         self.begin();
+        if let Some(ensemble) = &limits.config.ensemble {
+            self.model.begin_ensemble(ensemble);
+        }
         self.for_clients = true;
         let mut lives = Lives::default();
         for (at, entry) in &h.entries {
@@ -204,6 +207,8 @@ impl Checker {
 struct Lives {
     /// By handle.
     sessions: Vec<Option<(SessionId, i32)>>,
+    /// By handle: what it asks comes to the ears of a leader, as far as it knows.
+    heard: Vec<bool>,
     /// By call: when it was made.
     made: Vec<Time>,
     /// Session, when one of its calls was made and when it was answered.
@@ -213,12 +218,16 @@ struct Lives {
 impl Lives {
     fn on(&mut self, at: Time, entry: &Entry) {
         match entry {
-            Entry::Open { .. } => self.sessions.push(None),
-            Entry::Invoke { .. } => self.made.push(at),
-            Entry::State { who, state: HandleState::Connected { session, timeout_ms, .. } } => {
-                self.sessions[usize::from(who.handle)] = Some((*session, *timeout_ms));
+            Entry::Open { .. } => {
+                self.sessions.push(None);
+                self.heard.push(false);
             }
-            Entry::Return { who, call, conn: Some(_), .. } => {
+            Entry::Invoke { .. } => self.made.push(at),
+            Entry::State { who, state: HandleState::Connected { session, timeout_ms, read_only, .. } } => {
+                self.sessions[usize::from(who.handle)] = Some((*session, *timeout_ms));
+                self.heard[usize::from(who.handle)] = !read_only;
+            }
+            Entry::Return { who, call, conn: Some(_), .. } if self.heard[usize::from(who.handle)] => {
                 if let Some((session, _)) = self.sessions[usize::from(who.handle)] {
                     self.signs.push((session, self.made[call.0 as usize], at));
                 }

@@ -11,7 +11,7 @@ use crate::history::{Call, HandleState, History, Who};
 use std::collections::{HashMap, VecDeque};
 use zebu_core::boundary::Conn;
 use zebu_core::id::{Epoch, ServerId, SessionId, Zxid};
-use zebu_core::proto::{ErrorCode, Id, OpCode, Request, Response};
+use zebu_core::proto::{CreateMode, ErrorCode, Id, OpCode, Request, Response};
 use zebu_core::time::Time;
 
 /// How a call stands.
@@ -272,14 +272,14 @@ impl Order {
         found: &mut Found,
     ) {
         match state {
-            HandleState::Connected { conn, session, reattached, .. } => {
+            HandleState::Connected { conn, session, .. } => {
                 self.all_sure(who);
                 let known = self.attached.iter().rev().find(|a| a.conn == conn).copied();
                 let handle = self.of(who);
                 (handle.conn, handle.session, handle.heard) = (Some(conn), session, at);
                 handle.server = known.map(|a| a.server);
                 handle.attached.push((known.map_or(at, |a| a.at), conn));
-                watches.connected(model, who, handle.floor, reattached);
+                watches.connected(model, who, handle.floor);
             }
             HandleState::Disconnected => {
                 self.of(who).conn = None;
@@ -375,7 +375,7 @@ impl Order {
         let (who, request) = (reply.who, &h.requests[reply.call.0 as usize]);
         found.look(Rule::C4);
         let Some(index) = model.index(reply.zxid) else {
-            if !refused_at_the_edge(request, reply.result, limits) {
+            if !self.edge(model, who, model.last(), limits).answers(request, reply.result) {
                 found.add(Rule::C4, at, || {
                     format!(
                         "{who:?}: {} was answered at {}, which is not committed",
@@ -386,17 +386,23 @@ impl Order {
             }
             return;
         };
-        let free_failure = index > 0 && {
+        let by_itself =
+            matches!(reply.result, Ok(_) | Err(ErrorCode::NotReadOnly | ErrorCode::EphemeralOnLocalSession));
+        let free_failure = index > 0 && !by_itself && {
             let (txn, taken) = (model.txn(index), self.makers.get(index as usize).copied().flatten());
             txn.session == self.handle(who).session && txn.failed && taken.is_none()
         };
-        let edge = !free_failure && refused_at_the_edge(request, reply.result, limits);
+        let edge = self.edge(model, who, index, limits);
+        let read_only = edge.read_only;
+        let edge = !free_failure && edge.answers(request, reply.result);
         let write = is_write(request, limits) && !edge;
         if write {
             self.order_write(cx, index, reply, facts, found);
         } else {
-            let sync = matches!(request, Request::Sync { .. });
+            let sync = matches!(request, Request::Sync { .. }) && reply.result.is_ok();
             let (rule, bound) = if sync { (Rule::C5, facts.real) } else { (Rule::C6, facts.fresh) };
+            // Who is content with a server that has no leader does not ask how old it is.
+            let bound = if read_only && !sync { 0 } else { bound };
             found.look(rule);
             // A leader that has been superseded and does not know it yet may have answered: zxids of an epoch begin with it.
             let superseded = Epoch::of(reply.zxid) < facts.epoch;
@@ -419,6 +425,8 @@ impl Order {
             match write {
                 true if index == 0 => Err((Rule::C4, "is a write without a zxid".to_owned())),
                 true => judge.write(index, request, Some(reply.result)),
+                // The edge has said why.
+                false if *reply.result == Err(ErrorCode::NotReadOnly) => Ok(()),
                 false => judge.read(index, request, reply.result),
             }
         });
@@ -426,6 +434,16 @@ impl Order {
             found.add(rule, at, || format!("{who:?}: {} at {}: {text}", call(h, reply.call), reply.zxid));
         }
         watches.answered(model, who, request, reply.result, at, found);
+    }
+
+    /// What of a call its server may refuse, or do, by itself.
+    fn edge(&self, model: &Model, who: Who, index: Index, limits: &Limits) -> Edge {
+        let handle = self.handle(who);
+        let read_only = matches!(handle.state, Some(HandleState::Connected { read_only: true, .. }));
+        let unknown = read_only && model.session(handle.session).is_none();
+        let local = unknown || model.is_local(handle.session, index);
+        let upgrading = limits.config.ensemble.as_ref().is_some_and(|e| e.local_upgrading);
+        Edge { extended: limits.config.extended_types, read_only, local, upgrading }
     }
 
     fn asker<'a>(&'a self, who: Who, limits: &Limits) -> Asker<'a> {
@@ -607,21 +625,47 @@ fn call(h: &History, call: Call) -> String {
     format!("call {} {:?}", call.0, h.requests[call.0 as usize])
 }
 
-/// An error that a server may give without asking the tree, so that it takes no zxid.
-fn refused_at_the_edge(request: &Request, result: &Result<Response, ErrorCode>, limits: &Limits) -> bool {
-    match result {
-        Err(ErrorCode::MarshallingError) => match request {
-            Request::Multi(parts) => !super::demand::parses(parts),
-            Request::MultiRead(_) | Request::Reconfig { .. } => true,
-            _ => false,
-        },
-        Err(ErrorCode::Unimplemented) => match request {
-            Request::Create(c) => matches!(c.flags, 5 | 6) && !limits.config.extended_types,
-            Request::Check { .. } | Request::DeleteContainer { .. } | Request::Sasl { .. } => true,
-            Request::Reconfig { .. } => true,
-            _ => false,
-        },
-        Err(_) => matches!(request, Request::Reconfig { .. }),
-        Ok(_) => false,
+/// What a server answers without asking its ensemble, so that it takes no zxid.
+#[derive(Clone, Copy, Debug)]
+struct Edge {
+    /// Containers and nodes that run out are on.
+    extended: bool,
+    /// It only reads.
+    read_only: bool,
+    /// The session is its own.
+    local: bool,
+    /// An ephemeral would make it everyone's.
+    upgrading: bool,
+}
+
+impl Edge {
+    fn answers(self, request: &Request, result: &Result<Response, ErrorCode>) -> bool {
+        match result {
+            Err(ErrorCode::MarshallingError) => match request {
+                Request::Multi(parts) => !super::demand::parses(parts),
+                Request::MultiRead(_) | Request::Reconfig { .. } => true,
+                _ => false,
+            },
+            Err(ErrorCode::Unimplemented) => match request {
+                Request::Create(c) => matches!(c.flags, 5 | 6) && !self.extended,
+                Request::Check { .. } | Request::DeleteContainer { .. } | Request::Sasl { .. } => true,
+                Request::Reconfig { .. } => true,
+                _ => false,
+            },
+            Err(ErrorCode::NotReadOnly) => self.read_only,
+            Err(ErrorCode::EphemeralOnLocalSession) => {
+                self.local && !self.upgrading && makes_ephemeral(request)
+            }
+            Err(_) => matches!(request, Request::Reconfig { .. }),
+            Ok(_) => self.local && matches!(request, Request::CloseSession),
+        }
+    }
+}
+
+fn makes_ephemeral(request: &Request) -> bool {
+    match request {
+        Request::Create(c) => CreateMode::from_int(c.flags).is_some_and(CreateMode::is_ephemeral),
+        Request::Multi(parts) => parts.iter().any(makes_ephemeral),
+        _ => false,
     }
 }

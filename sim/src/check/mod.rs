@@ -388,8 +388,10 @@ impl Checker {
     pub fn on(&mut self, h: &History, limits: &Limits, number: usize) {
         let (at, entry) = &h.entries[number];
         let (cx, at) = (Cx { h, limits, at: *at }, *at);
-        if number == 0 && limits.config.ensemble.is_some() {
-            self.model.show_config();
+        if number == 0
+            && let Some(ensemble) = &limits.config.ensemble
+        {
+            self.model.begin_ensemble(ensemble);
         }
         self.live.on(cx, &self.order, entry, self.servers.forgiven(), &mut self.found);
         match entry {

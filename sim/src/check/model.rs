@@ -11,6 +11,7 @@ use super::txn::{Head, Made, Op, Strings};
 use crate::history::History;
 use bytes::Bytes;
 use zebu_core::boundary::Event;
+use zebu_core::config::EnsembleConfig;
 use zebu_core::id::{Epoch, SessionId, Zxid};
 use zebu_core::proto::{Acl, ErrorCode, OpCode, Owner, Stat};
 use zebu_core::time::Time;
@@ -138,6 +139,8 @@ pub(super) struct Model {
     owned: Vec<(u32, PathId)>,
     /// Starts of epochs whose leaders served: zxids of no transaction, but of states.
     starts: Vec<Zxid>,
+    /// Servers have sessions of their own, which no transaction tells of.
+    local_sessions: bool,
     base: Zxid,
     base_digest: u64,
     digest: u64,
@@ -158,6 +161,7 @@ impl Model {
         self.sessions.clear();
         self.owned.clear();
         self.starts.clear();
+        self.local_sessions = false;
         self.base = base;
         self.digest = 0;
         for (path, children, acl, aversion) in [
@@ -174,7 +178,8 @@ impl Model {
     }
 
     /// Members of an ensemble show the configuration before anyone is served: no transaction tells of it.
-    pub(super) fn show_config(&mut self) {
+    pub(super) fn begin_ensemble(&mut self, ensemble: &EnsembleConfig) {
+        self.local_sessions = ensemble.local_sessions;
         let path = self.paths.intern("/zookeeper/config");
         let v = Version { acl: Lists::READ, aversion: -1, version: -1, ..Version::new(0, 0) };
         self.put(path, v, b"");
@@ -302,9 +307,16 @@ impl Model {
         self.sessions.iter().rev().find(|s| s.id == id)
     }
 
-    /// A state has this session.
+    /// A state has this session, or some server may have it for itself.
     pub(super) fn is_open(&self, id: SessionId, index: Index) -> bool {
-        self.session(id).is_some_and(|s| s.opened <= index && s.closed.is_none_or(|c| index < c))
+        let global =
+            self.session(id).is_some_and(|s| s.opened <= index && s.closed.is_none_or(|c| index < c));
+        global || self.is_local(id, index)
+    }
+
+    /// No state up to this one had the session: if it lives, then on its server only.
+    pub(super) fn is_local(&self, id: SessionId, index: Index) -> bool {
+        self.local_sessions && self.session(id).is_none_or(|s| index < s.opened)
     }
 
     /// The ephemerals of a session in a state, each once, in order of creation of their path.

@@ -8,7 +8,7 @@ use super::model::Model;
 use super::{Cx, Found, Rule};
 use crate::history::{HandleState, Who};
 use std::collections::VecDeque;
-use zebu_core::boundary::{Conn, Event};
+use zebu_core::boundary::{CloseCause, Conn, Event};
 use zebu_core::id::{ServerId, SessionId};
 use zebu_core::time::{Span, Time};
 
@@ -51,6 +51,10 @@ struct Touched {
     expired: bool,
     /// Some leader has.
     closing: bool,
+    /// It is its server's own, who expires it: `leader` is that server.
+    local: bool,
+    /// As its client was told.
+    timeout: Option<Span>,
 }
 
 impl Touched {
@@ -120,7 +124,9 @@ impl Sessions {
     }
 
     pub(super) fn taken(&mut self, cx: Cx<'_>, server: ServerId, conn: Conn, sure: bool) {
-        let (Some(leader), Some(n)) = (self.clock_mut(server).follows, self.of(conn)) else { return };
+        let (follows, Some(n)) = (self.clock_mut(server).follows, self.of(conn)) else { return };
+        let own = self.touched[n].local.then_some(server);
+        let Some(leader) = own.or(follows) else { return };
         let (at, mono) = (cx.at, self.clock_mut(leader).mono(cx.at));
         let t = &mut self.touched[n];
         if t.leader != leader {
@@ -146,14 +152,15 @@ impl Sessions {
     }
 
     /// A server expires sessions from here on: it gives everyone the full timeout. Its clock may be another one.
-    fn begins(&mut self, at: Time, server: ServerId, all: bool) {
+    fn begins(&mut self, at: Time, model: &Model, server: ServerId, all: bool) {
         let clock = self.clock_mut(server);
         let now = clock.mono(at);
         clock.reign = Some(now);
         // Whoever follows this server, follows what it was before.
         self.clocks.iter_mut().filter(|c| c.follows == Some(server)).for_each(|c| c.follows = None);
         self.made.clear();
-        for t in self.touched.iter_mut().filter(|t| all || t.server == server) {
+        self.touched.iter_mut().for_each(|t| t.local &= model.session(t.session).is_none());
+        for t in self.touched.iter_mut().filter(|t| !t.local && (all || t.server == server)) {
             (t.sure, t.maybe, t.leader) = (now, now, server);
             t.expired &= !all;
             t.recent.clear();
@@ -171,17 +178,20 @@ impl Sessions {
         let at = cx.at;
         match event {
             Event::Became(_) if cx.limits.config.ensemble.is_none() => {
-                self.begins(at, server, false);
+                self.begins(at, model, server, false);
                 self.clock_mut(server).follows = Some(server);
             }
             Event::Activated { .. } => {
                 if leader == Some(server) {
-                    self.begins(at, server, true);
+                    self.begins(at, model, server, true);
                 }
                 self.clock_mut(server).follows = leader;
             }
             Event::RoleLost { .. } => self.crash(cx, server),
-            Event::ConnClosed { conn, .. } => {
+            Event::ConnClosed { conn, cause } => {
+                if *cause == CloseCause::SessionExpired {
+                    self.local_expired(cx, *conn, found);
+                }
                 // A frame on which the server closes is no sign of life, nor is what came behind it; but frames that lay
                 // unread may have been, up to now.
                 let Some(n) = self.of(*conn) else { return };
@@ -204,13 +214,16 @@ impl Sessions {
                 if leads && model.txn(index).kind == CREATE_SESSION {
                     self.made.push((session, server, now));
                 }
+                if model.txn(index).kind == CREATE_SESSION {
+                    self.upgraded(cx, server, session);
+                }
                 let mine = |t: &&mut Touched| t.session == session && t.leader == server && !t.expired;
                 if let Some(t) = self.touched.iter_mut().find(mine) {
                     t.maybe = now;
                 }
             }
             Event::SessionAttached { session, conn, reattached } => {
-                self.attached(cx, server, (*session, *conn, *reattached));
+                self.attached(cx, model, server, (*session, *conn, *reattached));
             }
             Event::SessionExpired { session } => self.expired(cx, model, server, *session, found),
             _ => {}
@@ -220,10 +233,13 @@ impl Sessions {
     fn attached(
         &mut self,
         cx: Cx<'_>,
+        model: &Model,
         server: ServerId,
         (session, conn, reattached): (SessionId, Conn, bool),
     ) {
-        let leader = self.clock_mut(server).follows.unwrap_or(server);
+        let local = model.session(session).is_none();
+        let follows = self.clock_mut(server).follows.filter(|_| !local);
+        let leader = follows.unwrap_or(server);
         let now = self.clock_mut(leader).mono(cx.at);
         // A leader had to make it or to be asked first: it knows of the handshake.
         let made = self.made.iter().rev().find(|(s, l, _)| !reattached && *s == session && *l == leader);
@@ -235,13 +251,54 @@ impl Sessions {
         let n = self.touched.iter().position(|t| t.session == session);
         let n = n.unwrap_or(self.touched.len());
         let closing = self.touched.get(n).is_some_and(|t| t.closing);
-        let (maybe, last, recent, expired) = (now, (cx.at, sure), VecDeque::new(), false);
-        let fresh = Touched { session, conn, server, leader, sure, maybe, last, recent, expired, closing };
+        let (maybe, last, recent, expired, timeout) = (now, (cx.at, sure), VecDeque::new(), false, None);
+        let fresh = Touched {
+            session,
+            conn,
+            server,
+            leader,
+            sure,
+            maybe,
+            last,
+            recent,
+            expired,
+            closing,
+            local,
+            timeout,
+        };
         match self.touched.get_mut(n) {
             Some(t) => *t = fresh,
             None => self.touched.push(fresh),
         }
         self.conns.push((conn, n));
+    }
+
+    /// A local session was made known to all: from now on the leader expires it.
+    fn upgraded(&mut self, cx: Cx<'_>, server: ServerId, session: SessionId) {
+        // Who commits before it serves begins a reign, or follows one who does: that comes next.
+        let leader = self.clock_mut(server).follows.unwrap_or(server);
+        let now = self.clock_mut(leader).mono(cx.at);
+        if let Some(t) = self.touched.iter_mut().find(|t| t.local && t.session == session) {
+            (t.local, t.leader, t.sure, t.maybe) = (false, leader, now - cx.limits.touch_lag, now);
+        }
+    }
+
+    /// A server says that a session of its own is over.
+    fn local_expired(&mut self, cx: Cx<'_>, conn: Conn, found: &mut Found) {
+        let Some(number) = self.of(conn).filter(|n| self.touched[*n].local) else { return };
+        let (server, sure) = (self.touched[number].server, self.touched[number].sure);
+        let Some(timeout) = self.touched[number].timeout else { return };
+        found.look(Rule::E2);
+        let silent = self.clock_mut(server).mono(cx.at).since(sure);
+        if silent.0 + ROUNDING.0 < timeout.0 {
+            found.add(Rule::E2, cx.at, || {
+                let (silent, timeout) = (silent.as_millis(), timeout.as_millis());
+                let session = self.touched[number].session;
+                format!(
+                    "local session {session} expired after {silent} ms of silence, before its {timeout} ms"
+                )
+            });
+        }
     }
 
     fn expired(
@@ -309,14 +366,20 @@ impl Sessions {
         let handle = order.handle(who);
         found.look(Rule::S4);
         match state {
-            HandleState::Connected { session, timeout_ms, reattached, .. } => {
+            HandleState::Connected { session, timeout_ms, reattached, read_only, .. } => {
+                let mine = |t: &&mut Touched| t.session == session;
+                if let Some(t) = self.touched.iter_mut().find(mine) {
+                    t.timeout = Some(Span::from_millis(timeout_ms.max(0) as u64));
+                }
+                let own = read_only || model.is_local(session, model.last());
                 let known = model.session(session);
                 let before = order.handles().iter().position(|x| x.session == session);
                 let mine = before == Some(usize::from(who.handle));
                 let wrong = match (known, reattached) {
-                    (None, _) => Some("was never created"),
-                    (Some(_), true) if !mine => Some("is not the one that it asked for"),
-                    (Some(_), false) if before.is_some() => Some("was given out before"),
+                    (None, _) if !own => Some("was never created"),
+                    (_, true) if !mine => Some("is not the one that it asked for"),
+                    (_, false) if before.is_some() => Some("was given out before"),
+                    (None, _) => None,
                     (Some(s), false) if s.timeout_ms != timeout_ms => Some("has another timeout in the log"),
                     (Some(_), _) => None,
                 };

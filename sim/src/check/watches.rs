@@ -107,13 +107,13 @@ impl Watches {
     }
 
     /// A connection took up the session; `relative` is the client's last zxid.
-    pub(super) fn connected(&mut self, model: &Model, who: Who, relative: Zxid, again: bool) {
+    pub(super) fn connected(&mut self, model: &Model, who: Who, relative: Zxid) {
         let f = self.of(who);
         let from = model.index(relative).unwrap_or(0);
         f.at = from;
         f.watches.retain(|w| w.client != 0);
         f.watches.iter_mut().for_each(|w| w.server = 0);
-        if again && !f.watches.is_empty() {
+        if !f.watches.is_empty() {
             f.restoring = Some(Restoring { relative, from, seen: Vec::new(), met: None });
         }
     }

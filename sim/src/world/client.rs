@@ -81,7 +81,7 @@ impl World {
             servers,
             chroot: None,
             session_timeout_ms: plan.timeout_ms,
-            read_only: false,
+            read_only: plan.read_only,
             auth: plan.auth.clone(),
             max_frame: 1 << 24,
             max_calls: 100_000,
@@ -264,9 +264,13 @@ impl World {
             ClientState::Connected { session, timeout_ms, reattached } => {
                 self.coverage.hit(if reattached { Hit::Reconnect } else { Hit::Session });
                 let conn = accepted(wire.expect("a handshake came over a wire"));
-                HandleState::Connected { conn, session, timeout_ms, reattached }
+                HandleState::Connected { conn, session, timeout_ms, reattached, read_only: false }
             }
-            ClientState::ConnectedReadOnly { .. } => unreachable!("no server of the world is read-only"),
+            ClientState::ConnectedReadOnly { session, timeout_ms, reattached } => {
+                self.coverage.hit(Hit::ReadOnlySession);
+                let conn = accepted(wire.expect("a handshake came over a wire"));
+                HandleState::Connected { conn, session, timeout_ms, reattached, read_only: true }
+            }
             ClientState::Disconnected => HandleState::Disconnected,
             ClientState::Expired => {
                 self.coverage.hit(Hit::Expired);

@@ -7,6 +7,7 @@ use crate::outcome::Hit;
 use crate::queue::Due;
 use zebu_core::boundary::{CloseCause, Event, RoleName, SyncBy, Vouch};
 use zebu_core::id::SessionId;
+use zebu_core::proto::{LoggedTxn, Txn};
 use zebu_core::quorum::{LearnerType, QuorumSystem};
 use zebu_core::time::Time;
 use zebu_core::zab::Lost;
@@ -169,6 +170,10 @@ impl World {
             Event::SnapshotDone { .. } => Hit::Snapshot,
             Event::SnapshotFailed { .. } => Hit::SnapshotFailed,
             Event::Purged { .. } => Hit::Purged,
+            Event::Became(RoleName::ReadOnly) => Hit::ReadOnlyServer,
+            Event::Proposed { txn, .. } if self.has_local_sessions() && is_create_session(txn) => {
+                Hit::Upgraded
+            }
             Event::Became(_)
             | Event::Activated { .. }
             | Event::Truncated { .. }
@@ -193,8 +198,18 @@ impl World {
                 let moved = std::mem::replace(home, s as u8) != s as u8;
                 self.coverage.hits(Hit::Moved, u64::from(moved));
             }
-            None => self.homes.push((session, s as u8)),
+            None => {
+                self.homes.push((session, s as u8));
+                if self.has_local_sessions() && self.nodes[s].role != RoleName::ReadOnly {
+                    self.coverage.hit(Hit::LocalSession);
+                }
+            }
         }
+    }
+
+    /// Sessions begin as their server's own.
+    fn has_local_sessions(&self) -> bool {
+        self.plan.config.ensemble.as_ref().is_some_and(|e| e.local_sessions)
     }
 
     /// Faults that waited for such news begin right after this step.
@@ -220,6 +235,10 @@ impl World {
         let leading = |s: &usize| self.nodes[*s].server.is_some() && self.nodes[*s].role == RoleName::Leader;
         (0..self.nodes.len()).filter(leading).max_by_key(|s| (self.nodes[*s].serving, self.nodes[*s].epoch))
     }
+}
+
+fn is_create_session(body: &[u8]) -> bool {
+    LoggedTxn::decode(body).is_ok_and(|logged| matches!(logged.txn, Txn::CreateSession { .. }))
 }
 
 /// Causes of a role's end, in a few groups; none of those that rule P1 forbids.

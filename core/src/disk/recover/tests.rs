@@ -212,13 +212,13 @@ fn settings(row: Row) -> Config {
 }
 
 /// Settings of a member that holds back so many entries.
-fn ensemble(commit_log_count: usize) -> EnsembleConfig {
+fn ensemble(held_back_count: usize) -> EnsembleConfig {
     let members = QuorumVerifier::parse("server.1=h:2:3:participant\n", ConfigRules::default());
-    EnsembleConfig { commit_log_count, ..EnsembleConfig::new(members.expect("a configuration")) }
+    EnsembleConfig { held_back_count, ..EnsembleConfig::new(members.expect("a configuration")) }
 }
 
-fn member(commit_log_count: usize) -> Config {
-    Config { ensemble: Some(ensemble(commit_log_count)), ..Config::default() }
+fn member(held_back_count: usize) -> Config {
+    Config { ensemble: Some(ensemble(held_back_count)), ..Config::default() }
 }
 
 #[test]
@@ -377,7 +377,7 @@ fn a_member_holds_back_the_end_of_its_log() {
     }
     let len = entry_len() - log::FRAME_LEN;
     for (bytes, from) in [(0, 8), (len - 1, 8), (len, 7), (2 * len + 1, 6)] {
-        let ensemble = Some(EnsembleConfig { commit_log_bytes: bytes, ..ensemble(100) });
+        let ensemble = Some(EnsembleConfig { held_back_bytes: bytes, ..ensemble(100) });
         assert_eq!(tail(&base(), &Config { ensemble, ..Config::default() }), from, "{bytes}");
     }
     // A snapshot that holds parts of 5 and 6.

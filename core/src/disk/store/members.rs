@@ -129,8 +129,8 @@ impl World {
         let mut ensemble = EnsembleConfig::new(
             QuorumVerifier::parse(text, ConfigRules::default()).expect("a configuration"),
         );
-        ensemble.commit_log_count = [0, 3, 20, 1000][rng.below(4) as usize];
-        ensemble.commit_log_bytes = [100, 2000, 10 << 20][rng.below(3) as usize];
+        ensemble.held_back_count = [0, 3, 20, 1000][rng.below(4) as usize];
+        ensemble.held_back_bytes = [100, 2000, 10 << 20][rng.below(3) as usize];
         let config = Config {
             snap_count: 2 + rng.below(30),
             snap_size_limit: 0,
@@ -230,7 +230,7 @@ impl World {
     fn check(&mut self, r: &recover::Recovered) -> Vec<Entry> {
         let limits = self.config.ensemble.as_ref().expect("a member");
         let bytes: usize = r.tail.iter().map(|(_, body)| body.len()).sum();
-        assert!(r.tail.len() <= limits.commit_log_count && bytes <= limits.commit_log_bytes);
+        assert!(r.tail.len() <= limits.held_back_count && bytes <= limits.held_back_bytes);
         let mut tree = r.tree.clone();
         for (zxid, body) in &r.tail {
             let txn = LoggedTxn::decode(body).expect("as logged");
@@ -567,7 +567,7 @@ fn a_crash_leaves_what_a_prefix_of_the_sequence_made() {
 fn what_only_recovery_has_put_into_the_tree_is_no_history_yet() {
     let mut world = World::new(0);
     world.config.snap_count = 1000;
-    world.config.ensemble.as_mut().expect("a member").commit_log_count = 0;
+    world.config.ensemble.as_mut().expect("a member").held_back_count = 0;
     let entry = |epoch, counter| Entry {
         zxid: Zxid::new(epoch, counter),
         name: u64::from(epoch) << 8 | u64::from(counter),

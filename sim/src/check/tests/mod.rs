@@ -103,7 +103,8 @@ impl Toy {
         let session = self.session(who);
         self.sessions[usize::from(who.handle)].1 = conn;
         self.event_at(self.home(who), Event::SessionAttached { session, conn, reattached });
-        let state = HandleState::Connected { conn, session, timeout_ms: TIMEOUT, reattached };
+        let state =
+            HandleState::Connected { conn, session, timeout_ms: TIMEOUT, reattached, read_only: false };
         self.push(Entry::State { who, state });
     }
 

@@ -400,7 +400,13 @@ fn s4_identity() {
             let (conn, timeout_ms) = (Conn(99), TIMEOUT);
             toy.state(
                 a,
-                HandleState::Connected { conn, session: SessionId(session), timeout_ms, reattached },
+                HandleState::Connected {
+                    conn,
+                    session: SessionId(session),
+                    timeout_ms,
+                    reattached,
+                    read_only: false,
+                },
             );
             toy
         };

@@ -216,7 +216,7 @@ fn gather(h: &History, reads: bool) -> (Vec<Op<'_>>, Vec<Op<'_>>) {
             Entry::Return { call, conn: Some(_), result, .. } => {
                 returns[call.0 as usize] = Some((n, *at, result.0 as usize));
             }
-            Entry::State { who, state: HandleState::Connected { session, .. } } => {
+            Entry::State { who, state: HandleState::Connected { session, read_only: false, .. } } => {
                 sessions.entry(*who).or_insert((*session, n));
             }
             _ => {}
@@ -232,6 +232,8 @@ fn gather(h: &History, reads: bool) -> (Vec<Op<'_>>, Vec<Op<'_>>) {
         let (to, at) = returns[n].map_or((usize::MAX, Time(0)), |(to, at, _)| (to, at));
         let op = Op { who, request, session, from, to, at, result };
         match request {
+            // It may still end in another way.
+            Request::CloseSession if matches!(result, Some(Err(ErrorCode::NotReadOnly))) => {}
             Request::CloseSession => ends.push(op),
             _ if matters(request, result, reads) => out.push(op),
             _ => {}
