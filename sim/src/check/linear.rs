@@ -399,21 +399,7 @@ impl Order {
         if write {
             self.order_write(cx, index, reply, facts, found);
         } else {
-            let sync = matches!(request, Request::Sync { .. }) && reply.result.is_ok();
-            let (rule, bound) = if sync { (Rule::C5, facts.real) } else { (Rule::C6, facts.fresh) };
-            // Who is content with a server that has no leader does not ask how old it is.
-            let bound = if read_only && !sync { 0 } else { bound };
-            found.look(rule);
-            // A leader that has been superseded and does not know it yet may have answered: zxids of an epoch begin with it.
-            let superseded = Epoch::of(reply.zxid) < facts.epoch;
-            let excused = sync && index < bound && superseded && !limits.strict_sync;
-            found.looks.excused_syncs += u64::from(excused);
-            if index < bound && !excused {
-                found.add(rule, at, || {
-                    let wanted = model.zxid(bound);
-                    format!("{who:?}: {} was answered at {}, after {wanted}", call(h, reply.call), reply.zxid)
-                });
-            }
+            order_read(cx, model, index, reply, facts, read_only, found);
         }
         let (sight, asker) = (self.sight(who, limits), self.asker(who, limits));
         let ensemble = limits.config.ensemble.is_some();
@@ -613,6 +599,37 @@ impl Order {
                 )
             });
         }
+    }
+}
+
+/// C5, C6: a read shows what it must, at least.
+fn order_read(
+    cx: Cx<'_>,
+    model: &Model,
+    index: Index,
+    reply: &Reply<'_>,
+    facts: CallFacts,
+    read_only: bool,
+    found: &mut Found,
+) {
+    let (Cx { h, limits, at }, who) = (cx, reply.who);
+    let sync = matches!(h.requests[reply.call.0 as usize], Request::Sync { .. }) && reply.result.is_ok();
+    let (rule, bound) = match sync {
+        true => (Rule::C5, facts.real),
+        // Who is content with a server that has no leader does not ask how old it is.
+        false if read_only => (Rule::C6, 0),
+        false => (Rule::C6, facts.fresh),
+    };
+    found.look(rule);
+    // A leader that has been superseded and does not know it yet may have answered: zxids of an epoch begin with it.
+    let superseded = Epoch::of(reply.zxid) < facts.epoch;
+    let excused = sync && index < bound && superseded && !limits.strict_sync;
+    found.looks.excused_syncs += u64::from(excused);
+    if index < bound && !excused {
+        found.add(rule, at, || {
+            let wanted = model.zxid(bound);
+            format!("{who:?}: {} was answered at {}, after {wanted}", call(h, reply.call), reply.zxid)
+        });
     }
 }
 
