@@ -27,6 +27,8 @@ fn settings() -> Settings {
         last_counter: Settings::LAST_COUNTER,
         force_snapshot: false,
         reconfig_enabled: false,
+        observer_masters: false,
+        observer_size_limit: 32 << 20,
     }
 }
 

@@ -48,6 +48,9 @@ pub enum Port {
     /// The quorum port: learners connect to their leader. Drivers listen on it always; a server that does not lead yet lets
     /// them wait.
     Quorum,
+    /// observerMasterPort: observers connect to a follower. Drivers listen on it if it is set; a server that is no follower, or not
+    /// up to date yet, closes at once.
+    ObserverMaster,
 }
 
 /// What the driver knows of the other end.
@@ -644,6 +647,10 @@ pub enum CloseCause {
     Peer(Cause),
     /// A learner that came to a server which follows another, or one too many.
     NotLeading,
+    /// An observer that came to a server which has no observers: it does not follow, or is not up to date.
+    NoObserverMaster,
+    /// The observer is so far behind that a snapshot is cheaper.
+    ObserverBehind,
 }
 
 /// What wakes a server next; for explanations.

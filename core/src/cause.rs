@@ -74,6 +74,8 @@ pub enum Lost {
     TooMuchPending,
     /// Learner: the snapshot's stream was broken.
     BadSnapshot,
+    /// Observer: its master's snapshot holds less than was served here; this is where it ends.
+    Behind(Zxid),
 }
 
 /// What a leader waits for before it is one.
@@ -110,6 +112,7 @@ impl fmt::Display for Lost {
             Lost::WrongCommit(z) => write!(f, "{z} is not the transaction whose commit is awaited"),
             Lost::TooMuchPending => write!(f, "too much waits for its commit"),
             Lost::BadSnapshot => write!(f, "the leader's snapshot is broken"),
+            Lost::Behind(z) => write!(f, "the observer master is at {z} only"),
         }
     }
 }

@@ -101,6 +101,16 @@ pub struct EnsembleConfig {
     pub local_upgrading: bool,
     /// readonlymode.enabled.
     pub read_only_mode: bool,
+    /// observerMasterPort: at this port of the voters' hosts followers have observers of their own, and observers look for one.
+    #[serde(default)]
+    pub observer_master_port: Option<u16>,
+    /// zookeeper.observerMaster.sizeLimit: bytes of transactions that may wait for one observer.
+    #[serde(default = "observer_size_limit")]
+    pub observer_size_limit: usize,
+}
+
+fn observer_size_limit() -> usize {
+    32 << 20
 }
 
 fn held_back_count() -> usize {
@@ -168,6 +178,8 @@ impl EnsembleConfig {
             local_sessions: false,
             local_upgrading: false,
             read_only_mode: false,
+            observer_master_port: None,
+            observer_size_limit: observer_size_limit(),
         }
     }
 }

@@ -76,6 +76,10 @@ pub const QUORUM_WAITING_BYTES: usize = 4 << 10;
 /// Unsent bytes of one peer above which its connection is given up: it is far behind, and a snapshot is cheaper.
 pub const PEER_UNSENT: usize = 256 << 20;
 
+/// What may wait for an observer beside the transactions that observerMaster.sizeLimit counts: a snapshot's stream, the packets'
+/// own bytes, what has left and is not reported yet.
+pub const OBSERVER_UNSENT: usize = 4 << 20;
+
 /// Unsent bytes up to which a snapshot's stream goes on being written.
 pub const STREAM_AHEAD: usize = 1 << 20;
 

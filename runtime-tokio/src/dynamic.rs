@@ -78,8 +78,9 @@ impl Keeper {
         let fixed = Addr::new(&self.config.client_addr.ip().to_string(), self.config.client_addr.port());
         let client = me.client.as_ref().unwrap_or(&fixed);
         let clients = Place::for_clients(client, self.config.listen_backlog);
-        let [election, quorum] = Place::for_members(me, self.config.quorum_listen_on_all_ips);
-        self.wanted = vec![clients, election, quorum];
+        let master = self.config.core.ensemble.as_ref().and_then(|e| e.observer_master_port);
+        self.wanted = Place::for_members(me, master, self.config.quorum_listen_on_all_ips);
+        self.wanted.insert(0, clients);
         self.wanted.retain(|place| !self.listening.contains(place));
         self.listen().await;
     }

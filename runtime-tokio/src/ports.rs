@@ -31,8 +31,8 @@ impl Place {
         Place { port: Port::Client, addrs: vec![addr], backlog }
     }
 
-    /// For the other members: the election port, then the quorum port.
-    pub(crate) fn for_members(me: &QuorumServer, on_all_ips: bool) -> [Place; 2] {
+    /// For the other members: the election port, then the quorum port, then the port for observers if there is one.
+    pub(crate) fn for_members(me: &QuorumServer, master: Option<u16>, on_all_ips: bool) -> Vec<Place> {
         let place = |port, own: Vec<Addr>| {
             let mut addrs = Vec::new();
             for addr in own {
@@ -43,10 +43,13 @@ impl Place {
             }
             Place { port, addrs, backlog: -1 }
         };
-        [
+        let for_observers = |port| me.quorum_addrs().map(|addr| Addr { port, ..addr }).collect();
+        let fixed = [
             place(Port::Election, me.election_addrs().collect()),
             place(Port::Quorum, me.quorum_addrs().collect()),
-        ]
+        ];
+        let master = master.map(|port| place(Port::ObserverMaster, for_observers(port)));
+        fixed.into_iter().chain(master).collect()
     }
 
     /// Takes all of it. One that is taken is tried again, so many times in all; 0: for ever.
@@ -109,11 +112,13 @@ mod tests {
     fn names_and_wildcards() {
         let rules = ConfigRules { multi_address: true, ..ConfigRules::default() };
         let me = QuorumServer::parse(ServerId(1), "localhost:0:1|127.0.0.1:0:1", rules).unwrap();
-        let [_, quorum] = Place::for_members(&me, false);
-        let bound = quorum.bind(1).unwrap();
+        let places = Place::for_members(&me, Some(0), false);
+        assert_eq!(places[2].port, Port::ObserverMaster);
+        let bound = places[1].bind(1).unwrap();
         assert!(bound.iter().all(|b| b.addr.ip().is_loopback()) && bound.len() >= 2);
-        let [_, quorum] = Place::for_members(&me, true);
-        let bound = quorum.bind(1).unwrap();
+        let places = Place::for_members(&me, None, true);
+        assert_eq!(places.len(), 2);
+        let bound = places[1].bind(1).unwrap();
         assert_eq!(bound.len(), 1);
         assert!(bound[0].addr.ip().is_unspecified());
         let taken = bound[0].addr.port();

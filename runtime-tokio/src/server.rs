@@ -86,11 +86,15 @@ impl fmt::Display for ServeError {
                     Port::Client => "client port",
                     Port::Election => "election port",
                     Port::Quorum => "quorum port",
+                    Port::ObserverMaster => "observerMasterPort",
                 };
                 write!(f, "cannot listen on {addr}, the {name}: {cause}")?;
                 match (cause.kind(), port) {
                     (io::ErrorKind::AddrInUse, _) => write!(f, "; is another server running there?"),
-                    (io::ErrorKind::AddrNotAvailable, Port::Election | Port::Quorum) => write!(
+                    (
+                        io::ErrorKind::AddrNotAvailable,
+                        Port::Election | Port::Quorum | Port::ObserverMaster,
+                    ) => write!(
                         f,
                         "; if this server's line names an address that this machine does not have, \
                          quorumListenOnAllIPs=true listens on those that it has"
@@ -211,7 +215,8 @@ fn run(config: ServerConfig, stop: &Notify, serving: impl FnOnce(SocketAddr)) ->
     if let Some(ensemble) = &config.core.ensemble {
         let me = ensemble.members.member(config.core.server_id).expect("a member is one of its members");
         places.push(clients);
-        for place in Place::for_members(me, config.quorum_listen_on_all_ips) {
+        let master = ensemble.observer_master_port;
+        for place in Place::for_members(me, master, config.quorum_listen_on_all_ips) {
             let bound = place.bind(config.election_port_bind_retry)?;
             others.extend(bound.into_iter().map(|bound| (place.port, bound)));
             places.push(place);

@@ -155,6 +155,16 @@ hits! {
     SyncForced = "synced_forced";
     /// An observer began to serve.
     ObserverServes = "observers_serve";
+    /// An observer began to serve, and learns from a follower.
+    ObserverAtFollower = "observers_at_followers";
+    /// One of these was sent a snapshot by its follower.
+    SnapAtFollower = "synced_snap_by_followers";
+    /// An observer that looks for a follower began to serve, and learns from the leader.
+    ObserverFellBack = "observers_fell_back";
+    /// An observer came to a server that has no place for it.
+    ObserverTurnedAway = "observers_turned_away";
+    /// A session came to an observer that learns from a follower.
+    AttachedAtFollower = "sessions_by_followers";
     /// A quorum of acks was counted.
     QuorumAcked = "quorum_acks";
     /// A leader found no quorum.

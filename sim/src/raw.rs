@@ -56,7 +56,7 @@ pub fn plans(seed: u64, until: u64, servers: u8) -> Vec<RawPlan> {
             let server = r.below(u64::from(servers)) as u8;
             let mut port = Port::Client;
             if servers > 1 && r.chance(400) {
-                port = r.pick(&[Port::Election, Port::Quorum]);
+                port = r.pick(&[Port::Election, Port::Quorum, Port::ObserverMaster]);
                 moves.splice(0..0, [(r.log_uniform(1_000, 1_000_000), RawMove::Send(junk(&mut r)))]);
             }
             RawPlan { name, server, port, at, moves }
@@ -94,12 +94,14 @@ fn moves(r: &mut Stream) -> Vec<(u64, RawMove)> {
 fn junk(r: &mut Stream) -> Bytes {
     let mut bytes = vec![0; r.log_uniform(1, 60) as usize];
     r.fill(&mut bytes);
-    let begin: &[u8] = match r.below(5) {
+    let begin: &[u8] = match r.below(6) {
         0 => &[],
         1 => &[0x7f, 0xff, 0xff, 0xff],
         2 => &[0, 0, 0, 20],
         // The election port's protocol, from server 99.
         3 => &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 99],
+        // OBSERVERINFO at an observer master.
+        4 => &[0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0],
         // FOLLOWERINFO at the quorum port.
         _ => &[0, 0, 0, 11, 0, 0, 0, 0, 0, 0, 0, 0],
     };

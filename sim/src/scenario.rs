@@ -42,6 +42,8 @@ pub struct Scenario {
     pub heal_at: u64,
     /// Who is not healed then.
     pub left: Left,
+    /// Servers without an observerMasterPort though the settings have one, as bits.
+    pub no_masters: u16,
 }
 
 /// Servers of an ensemble that the healing passes by; the others are a quorum.
@@ -119,6 +121,7 @@ impl Scenario {
         let mut config = shape::settings(config, members, &mut r);
         let e = config.ensemble.as_mut().expect("just made");
         shape::synchronisation(e, seed);
+        let no_masters = shape::masters(seed, e);
         // What servers wait for each other bounds how slow links and disks may be at their best.
         let patience = e.sync_limit * config.tick_ms * 1_000_000;
         // Many servers talk more in each tick.
@@ -143,6 +146,7 @@ impl Scenario {
             disk,
             shadows,
             left,
+            no_masters,
             ..Scenario::default()
         };
         frame.filled(until, clients, patience, write_ms)
@@ -173,8 +177,11 @@ impl Scenario {
     /// The settings of a server.
     pub fn config_of(&self, server: u8) -> Config {
         let mut config = self.config.clone();
-        if config.ensemble.is_some() {
+        if let Some(ensemble) = &mut config.ensemble {
             config.server_id = ServerId(i64::from(server) + 1);
+            if self.no_masters >> server & 1 == 1 {
+                ensemble.observer_master_port = None;
+            }
         }
         config
     }

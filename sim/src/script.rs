@@ -13,8 +13,9 @@
 //! A block is commands, `----`, log, and a blank line. What the servers say to each other is delivered at once, and disks
 //! are as quick, but where the story holds them:
 //!
-//! - `ensemble N [observers N] [window N] [counter N] [snap N] [factor N] [force snapshot]`: commitLogCount, the last counter
-//!   of an epoch, snapCount, snapshotSizeFactor in thousandths, forceSnapshotSync
+//! - `ensemble N [observers N] [window N] [counter N] [snap N] [factor N] [force snapshot] [masters followers]`:
+//!   commitLogCount, the last counter of an epoch, snapCount, snapshotSizeFactor in thousandths, forceSnapshotSync, observers
+//!   learn from followers
 //! - `start [N…]`, `kill N…` (the page cache stays), `power N…` (what was not synced is lost), `stop N` (in order), `wipe N`,
 //!   `join N` (a server that no configuration knows yet)
 //! - `run [ms]`: time passes; `log none|all`: write less of what happens
@@ -169,6 +170,7 @@ fn shape(words: &[&str]) -> Result<Shape, String> {
         snap: 100_000,
         factor: 330,
         force: false,
+        masters: false,
     };
     for pair in rest.chunks(2) {
         match *pair {
@@ -177,6 +179,7 @@ fn shape(words: &[&str]) -> Result<Shape, String> {
             ["observers", n] => shape.observers = number(n)?,
             ["window", n] => shape.window = number(n)?,
             ["counter", n] => shape.counter = number(n)? as u32,
+            ["masters", "followers"] => shape.masters = true,
             ["snap", n] => shape.snap = number(n)? as u64,
             _ => return Err(format!("{} is no setting", pair.join(" "))),
         }

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use zebu_core::config::{Config, ElectionTimes, EnsembleConfig};
 use zebu_core::id::ServerId;
-use zebu_core::quorum::{ConfigRules, QuorumVerifier};
+use zebu_core::quorum::{ConfigRules, LearnerType, QuorumVerifier};
 
 /// Of 1024 seeds, how many are of one standalone server.
 const STANDALONE: u32 = 150;
@@ -105,6 +105,24 @@ pub(crate) fn synchronisation(ensemble: &mut EnsembleConfig, seed: u64) {
     let mut r = Stream::new(seed, Purpose::Shape, 3, 0);
     ensemble.snapshot_size_factor = r.pick(&[None, Some(0), Some(0), Some(330), Some(2000)]);
     ensemble.force_snapshot_sync = r.chance(30);
+}
+
+/// The port of observer masters.
+pub(crate) const MASTER_PORT: u16 = 2889;
+
+/// In half of the ensembles with observers they learn from followers; which servers do without, as bits.
+pub(crate) fn masters(seed: u64, ensemble: &mut EnsembleConfig) -> u16 {
+    let mut r = Stream::new(seed, Purpose::Shape, 4, 0);
+    let count = ensemble.members.members().count();
+    let any = ensemble.members.members().any(|m| m.role == LearnerType::Observer);
+    if !any || !r.chance(512) {
+        return 0;
+    }
+    ensemble.observer_master_port = Some(MASTER_PORT);
+    if r.chance(250) {
+        ensemble.observer_size_limit = r.log_uniform(100, 5000) as usize;
+    }
+    if r.chance(200) { r.below(1 << count) as u16 } else { 0 }
 }
 
 /// ZooKeeper's times, or shorter ones.

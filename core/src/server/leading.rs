@@ -161,7 +161,7 @@ impl Leading {
             stopping: false,
         };
         // Those that came early.
-        for conn in m.peers.ids() {
+        for conn in m.peers.waiting() {
             leading.with_zab(|zab, out| zab.opened(base.now.mono, conn, out));
             leading.packets(base, m, conn);
         }
@@ -207,6 +207,9 @@ impl Leading {
             Some(Input::Opened { conn, port: Port::Quorum, .. }) => {
                 m.peers.open(conn, limits::MAX_LEARNER_PACKET);
                 self.with_zab(|zab, out| zab.opened(now, conn, out));
+            }
+            Some(Input::Opened { conn, port: Port::ObserverMaster, .. }) => {
+                Member::turn_observer_away(base, conn);
             }
             Some(Input::Opened { port: Port::Client | Port::Election, .. }) => {
                 unreachable!("heard by the member")

@@ -7,6 +7,7 @@ use super::conn::State;
 use super::front::Asked;
 use super::line::Commit;
 use super::member::{Member, Next};
+use super::observers::Observers;
 use super::peers::Snapshot;
 use super::reconfig;
 use crate::boundary::{AdminOrder, CloseCause, Conn, Event, Input, Output, Port, RoleName, Stop, Timer};
@@ -27,23 +28,25 @@ pub(super) const CREATE_SESSION: i32 = -10;
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Learning {
-    zab: Learner,
+    pub(super) zab: Learner,
     leader: ServerId,
     /// A dial under way, and how many there were.
     dialling: Option<Conn>,
     dials: usize,
     /// What ZAB asks for and has not been carried out: empty between steps.
-    todo: VecDeque<ZabOut>,
+    pub(super) todo: VecDeque<ZabOut>,
     phase: Phase,
     /// Transactions that came in and have not been delivered.
     decoded: VecDeque<LoggedTxn>,
     /// A snapshot that came in and has not been installed.
     staged: Option<Snapshot>,
     /// Who waits for the leader's word on a session.
-    returning: BTreeMap<SessionId, VecDeque<Conn>>,
+    pub(super) returning: BTreeMap<SessionId, VecDeque<Asker>>,
     /// Whose syncs are under way.
-    syncs: BTreeMap<u64, Conn>,
-    last_tag: u64,
+    pub(super) syncs: BTreeMap<u64, Asker>,
+    pub(super) last_tag: u64,
+    /// Those that learn from this follower; `None`: it takes in none.
+    pub(super) observers: Option<Observers>,
     kind: LearnerType,
     rules: ConfigRules,
     /// A reconfiguration that has just been proposed.
@@ -51,6 +54,15 @@ pub(super) struct Learning {
     /// What NEWLEADER said; it is in force once the leader serves.
     new_config: Option<Arc<QuorumVerifier>>,
     stopping: bool,
+}
+
+/// To whom the leader's answer goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Asker {
+    /// A client of this server.
+    Client(Conn),
+    /// An observer of this follower.
+    Observer(Conn),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -89,9 +101,12 @@ impl Clients for Learning {
         if let Some(old) = base.conns.of_session(session) {
             base.close(old, CloseCause::SessionMoved);
         }
+        if let Some(observers) = &mut self.observers {
+            observers.comes_here(session);
+        }
         if let Some(conn) = base.conns.get_mut(id) {
             conn.state = State::Revalidating { session, timeout_ms, read_only };
-            self.returning.entry(session).or_default().push_back(id);
+            self.returning.entry(session).or_default().push_back(Asker::Client(id));
             self.with_zab(|zab, out| {
                 zab.revalidate(session, timeout_ms, out);
             });
@@ -111,7 +126,7 @@ impl Clients for Learning {
     fn sync(&mut self, base: &mut Base, write: Write<'_>) -> Option<u64> {
         self.last_tag += 1;
         let tag = self.last_tag;
-        self.syncs.insert(tag, write.id);
+        self.syncs.insert(tag, Asker::Client(write.id));
         let request = forwarded(base, write);
         self.with_zab(|zab, out| {
             zab.sync(tag, request, out);
@@ -145,6 +160,9 @@ impl Learning {
             LearnerType::Participant => RoleName::Follower,
             LearnerType::Observer => RoleName::Observer,
         });
+        if kind == LearnerType::Observer {
+            m.masters.begin();
+        }
         let mut out = Vec::new();
         let version = m.view().committed.version;
         let zab = Learner::new(m.me, kind, m.zab, history, version, base.now.mono, &mut out);
@@ -160,6 +178,7 @@ impl Learning {
             returning: BTreeMap::new(),
             syncs: BTreeMap::new(),
             last_tag: 0,
+            observers: None,
             kind,
             rules: base.config.ensemble.as_ref().map_or(ConfigRules::default(), |e| e.rules),
             proposed: None,
@@ -188,17 +207,18 @@ impl Learning {
     }
 
     pub(super) fn next_wake(&self, base: &Base) -> impl Iterator<Item = (Time, Timer)> {
-        base.next_wake().chain(self.zab.next_wake().map(|at| (at, Timer::Zab)))
+        let master = self.observers.as_ref().map(|o| o.master.next_wake());
+        base.next_wake().chain(self.zab.next_wake().into_iter().chain(master).map(|at| (at, Timer::Zab)))
     }
 
-    fn with_zab(&mut self, call: impl FnOnce(&mut Learner, &mut Vec<ZabOut>)) {
+    pub(super) fn with_zab(&mut self, call: impl FnOnce(&mut Learner, &mut Vec<ZabOut>)) {
         let mut out = Vec::new();
         call(&mut self.zab, &mut out);
         self.todo.extend(out);
     }
 
     /// Without a leader the role is about to end, and the connection that asked with it.
-    fn forward(&mut self, request: ForwardedRequest) {
+    pub(super) fn forward(&mut self, request: ForwardedRequest) {
         self.with_zab(|zab, out| {
             zab.request(request, out);
         });
@@ -213,8 +233,15 @@ impl Learning {
             Some(Input::Wake) => {
                 base.timers();
                 self.with_zab(|zab, out| zab.wake(now, out));
+                self.with_observers(m, |master, holding, out| master.wake(now, holding, out));
             }
-            Some(Input::Opened { conn, port: Port::Quorum, .. }) => self.opened(base, m, conn),
+            Some(Input::Opened { conn, .. }) if self.dialling == Some(conn) => self.opened(base, m, conn),
+            // A learner that expects this server to lead soon.
+            Some(Input::Opened { conn, port: Port::Quorum, .. }) => m.let_wait(base, conn),
+            Some(Input::Opened { conn, port: Port::ObserverMaster, .. }) => match &mut self.observers {
+                Some(observers) => observers.opened(base, &mut m.peers, conn),
+                None => Member::turn_observer_away(base, conn),
+            },
             Some(Input::Opened { port: Port::Client | Port::Election, .. }) => {
                 unreachable!("heard by the member")
             }
@@ -223,11 +250,20 @@ impl Learning {
                 m.peers.feed(conn, bytes);
                 return self.packets(base, m, conn);
             }
+            Some(Input::Received { conn, bytes }) if self.has_observer(conn) => {
+                m.peers.feed(conn, bytes);
+                self.observer_packets(base, m, conn);
+            }
             Some(Input::Received { conn, bytes }) if m.peers.contains(conn) => {
                 m.waiting_says(base, conn, bytes);
             }
             Some(Input::Received { conn, bytes }) => clients::received(self, base, conn, bytes),
-            Some(Input::Writable { conn }) if m.peers.contains(conn) => m.peers.drained(conn),
+            Some(Input::Writable { conn }) if m.peers.contains(conn) => {
+                m.peers.drained(conn);
+                if let Some(observers) = &mut self.observers {
+                    observers.writable(base, &mut m.peers, conn);
+                }
+            }
             Some(Input::Writable { conn }) => clients::writable(self, base, conn),
             Some(Input::Closed { conn }) => self.closed(base, m, conn),
             // The answer to what a role that is over has asked.
@@ -247,10 +283,6 @@ impl Learning {
     }
 
     fn opened(&mut self, base: &mut Base, m: &mut Member, conn: Conn) {
-        if self.dialling != Some(conn) {
-            // A learner that expects this server to lead soon.
-            return m.let_wait(base, conn);
-        }
         self.dialling = None;
         m.peers.open(conn, limits::MAX_LEADER_PACKET);
         self.with_zab(|zab, out| zab.opened(base.now.mono, conn, out));
@@ -263,6 +295,7 @@ impl Learning {
             self.with_zab(|zab, out| zab.closed(base.now.mono, Some(conn), out));
         } else {
             m.peers.forget(conn);
+            self.observer_gone(base, conn);
             base.forget(conn);
         }
     }
@@ -314,13 +347,19 @@ impl Learning {
         if let Some(config) = self.proposed.take() {
             m.see_config(base, config);
         }
-        while let Some(out) = self.todo.pop_front() {
-            if let ZabOut::Lost { why } = out {
-                self.phase = Phase::Over;
-                base.event(Event::RoleLost { why });
-                return self.what_next(base, m, why);
+        loop {
+            while let Some(out) = self.todo.pop_front() {
+                if let ZabOut::Lost { why } = out {
+                    self.phase = Phase::Over;
+                    self.leave_observers(base, m);
+                    base.event(Event::RoleLost { why });
+                    return self.what_next(base, m, why);
+                }
+                self.carry_out_one(base, m, out);
             }
-            self.carry_out_one(base, m, out);
+            if !self.next_snapshot(base, m) {
+                break;
+            }
         }
         if self.stopping && base.waiting == 0 {
             return self.stop(base);
@@ -349,6 +388,7 @@ impl Learning {
         match out {
             ZabOut::Send { conn, packet } => m.peers.send(conn, &packet),
             ZabOut::Close { conn, cause } => {
+                self.observer_gone(base, conn);
                 m.peers.close(conn, CloseCause::Peer(cause), &mut base.out);
             }
             ZabOut::Dial => self.dial(base, m),
@@ -366,8 +406,8 @@ impl Learning {
                 m.peers.receive_snapshot(conn, m.rng.u64());
             }
             ZabOut::Deliver { zxid, body, designated } => self.deliver(base, m, zxid, body, designated),
-            ZabOut::Revalidated { session, valid } => self.revalidated(base, session, valid),
-            ZabOut::Synced { tag } => self.synced(base, tag),
+            ZabOut::Revalidated { session, valid } => self.revalidated(base, m, session, valid),
+            ZabOut::Synced { tag } => self.synced(base, m, tag),
             ZabOut::Activated { epoch } => self.activated(base, m, epoch),
             ZabOut::NewLeaderConfig { text } => {
                 self.new_config = reconfig::parse(&text, self.rules);
@@ -375,33 +415,44 @@ impl Learning {
                     m.see_leaders_config(base, config.clone());
                 }
             }
+            ZabOut::Synchronizes { learner, by } => base.event(Event::Synchronizes { learner, by }),
             ZabOut::WantSnapshot { .. }
-            | ZabOut::WantLog { .. }
-            | ZabOut::Synchronizes { .. }
             | ZabOut::SendSnapshot { .. }
             | ZabOut::Request { .. }
             | ZabOut::Revalidate { .. }
-            | ZabOut::Touched { .. }
-            | ZabOut::Established { .. }
-            | ZabOut::Committed { .. } => unreachable!("a leader's: {out:?}"),
+            | ZabOut::Touched { .. } => self.for_observer(base, m, out),
+            ZabOut::WantLog { .. } | ZabOut::Established { .. } | ZabOut::Committed { .. } => {
+                unreachable!("a leader's: {out:?}")
+            }
             ZabOut::Lost { .. } => unreachable!("looked at before"),
         }
     }
 
-    /// Its addresses in turn.
+    /// The leader's addresses in turn, or those of an observer's masters.
     fn dial(&mut self, base: &mut Base, m: &mut Member) {
-        let view = m.view();
-        let member = view.committed.member(self.leader).or(view.last_seen.member(self.leader));
-        let addrs: Vec<_> = member.into_iter().flat_map(|m| m.quorum_addrs()).collect();
-        if addrs.is_empty() {
-            // It has left the configuration since it was elected.
-            return self.with_zab(|zab, out| zab.closed(base.now.mono, None, out));
+        if let Some(conn) = self.dialling.take() {
+            base.out.push(Output::Close { conn });
         }
-        let to = addrs[self.dials % addrs.len()].clone();
-        self.dials += 1;
+        let view = m.view().clone();
+        let master = match self.kind {
+            LearnerType::Observer => m.masters.next(&view, self.leader, &mut m.rng),
+            LearnerType::Participant => None,
+        };
+        let (to, port) = if let Some(master) = master {
+            master
+        } else {
+            let member = view.committed.member(self.leader).or(view.last_seen.member(self.leader));
+            let addrs: Vec<_> = member.into_iter().flat_map(|m| m.quorum_addrs()).collect();
+            if addrs.is_empty() {
+                // It has left the configuration since it was elected.
+                return self.with_zab(|zab, out| zab.closed(base.now.mono, None, out));
+            }
+            self.dials += 1;
+            (addrs[(self.dials - 1) % addrs.len()].clone(), Port::Quorum)
+        };
         let conn = m.dials.next_conn();
         self.dialling = Some(conn);
-        base.out.push(Output::Dial { conn, to, port: Port::Quorum });
+        base.out.push(Output::Dial { conn, to, port });
     }
 
     /// The snapshot that came in, with what follows it, takes the place of tree and log.
@@ -440,6 +491,13 @@ impl Learning {
         }
         base.show_config(&m.view().committed);
         m.synchronised(epoch);
+        match self.kind {
+            LearnerType::Observer => m.masters.good(),
+            LearnerType::Participant if m.zab.observer_masters => {
+                self.observers = Some(Observers::new(base, m, epoch));
+            }
+            LearnerType::Participant => {}
+        }
         self.depart_if_changed(m, self.leader);
     }
 
@@ -471,11 +529,15 @@ impl Learning {
         {
             self.zab.touch(logged.header.session, timeout);
         }
+        if let (Txn::CloseSession { .. }, Some(observers)) = (&logged.txn, &mut self.observers) {
+            observers.closed(logged.header.session);
+        }
         let config = designated.and_then(|_| reconfig::proposed(&logged.txn, self.rules));
         let unblocked = match self.is_serving() {
-            true => base.commit_foreign(logged, body),
-            false => base.commit_history(logged, body),
+            true => base.commit_foreign(logged, body.clone()),
+            false => base.commit_history(logged, body.clone()),
         };
+        self.tell_observers(base, m, (zxid, &body), designated);
         if let Some(id) = unblocked {
             clients::pump(self, base, id);
         }
@@ -483,20 +545,24 @@ impl Learning {
             m.take_up_config(base, config);
             self.depart_if_changed(m, leader);
         }
-        if self.is_serving() {
+        if self.is_serving() && !self.observers.as_ref().is_some_and(|o| o.snapshots.is_sending()) {
             base.store.maybe_snapshot(&mut base.tree, &base.sessions, &mut base.out);
         }
     }
 
     // ---- the leader's answers ----
 
-    fn revalidated(&mut self, base: &mut Base, session: SessionId, valid: bool) {
+    fn revalidated(&mut self, base: &mut Base, m: &Member, session: SessionId, valid: bool) {
         let Some(waiting) = self.returning.get_mut(&session) else { return };
-        let id = waiting.pop_front();
+        let asker = waiting.pop_front();
         if waiting.is_empty() {
             self.returning.remove(&session);
         }
-        let Some(id) = id else { return };
+        let id = match asker {
+            Some(Asker::Client(id)) => id,
+            Some(Asker::Observer(conn)) => return self.observer_revalidated(m, conn, session, valid),
+            None => return,
+        };
         let Some(State::Revalidating { timeout_ms, read_only, .. }) = base.conns.get(id).map(|c| c.state)
         else {
             return;
@@ -510,11 +576,11 @@ impl Learning {
         clients::pump(self, base, id);
     }
 
-    fn synced(&mut self, base: &mut Base, tag: u64) {
-        if let Some(id) = self.syncs.remove(&tag)
-            && base.synced(id, tag)
-        {
-            clients::pump(self, base, id);
+    fn synced(&mut self, base: &mut Base, m: &Member, tag: u64) {
+        match self.syncs.remove(&tag) {
+            Some(Asker::Client(id)) if base.synced(id, tag) => clients::pump(self, base, id),
+            Some(Asker::Observer(conn)) => self.with_observers(m, |master, _, out| master.synced(conn, out)),
+            Some(Asker::Client(_)) | None => {}
         }
     }
 }

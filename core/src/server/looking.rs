@@ -147,6 +147,7 @@ impl Looking {
                 }
             }
             Input::Opened { conn, port: Port::Quorum, .. } => m.let_wait(base, conn),
+            Input::Opened { conn, port: Port::ObserverMaster, .. } => Member::turn_observer_away(base, conn),
             Input::Opened { port: Port::Client | Port::Election, .. } => {
                 unreachable!("heard by the member")
             }

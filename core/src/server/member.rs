@@ -2,6 +2,7 @@
 //! Answers to `QuorumPeer`. Knows no tree and no client.
 
 use super::base::Base;
+use super::masters::Masters;
 use super::peers::Peers;
 use super::reconfig;
 use crate::addr::Addr;
@@ -32,6 +33,7 @@ pub(super) struct Member {
     pub(super) observer_delay: Span,
     pub(super) dials: Dials,
     pub(super) peers: Peers,
+    pub(super) masters: Masters,
     pub(super) rng: Rng,
 }
 
@@ -68,6 +70,8 @@ impl Member {
                 last_counter: config.last_counter,
                 reconfig_enabled: config.reconfig_enabled,
                 force_snapshot: config.force_snapshot_sync,
+                observer_masters: config.observer_master_port.is_some(),
+                observer_size_limit: config.observer_size_limit,
             },
             election_settings: election::Settings {
                 min_interval: ms(times.min_notification_ms),
@@ -86,6 +90,7 @@ impl Member {
             observer_delay: ms(times.observer_delay_ms),
             dials: Dials::default(),
             peers: Peers::default(),
+            masters: Masters::new(config.observer_master_port),
             rng: Rng::new(seed),
         };
         let of_log = Epoch::of(recovered.last_zxid);
@@ -223,11 +228,17 @@ impl Member {
 
     /// Lets a learner wait until this server leads.
     pub(super) fn let_wait(&mut self, base: &mut Base, conn: Conn) {
-        let waiting = self.peers.ids();
+        let waiting = self.peers.waiting();
         if waiting.len() >= limits::QUORUM_WAITING {
             self.peers.close(waiting[0], CloseCause::NotLeading, &mut base.out);
         }
-        self.peers.open(conn, limits::MAX_LEARNER_PACKET);
+        self.peers.let_wait(conn, limits::MAX_LEARNER_PACKET);
+    }
+
+    /// This server has no place for observers.
+    pub(super) fn turn_observer_away(base: &mut Base, conn: Conn) {
+        base.event(Event::ConnClosed { conn, cause: CloseCause::NoObserverMaster });
+        base.out.push(Output::Close { conn });
     }
 
     /// One of those said something.

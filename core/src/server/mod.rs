@@ -16,8 +16,10 @@ mod line;
 mod local;
 mod logs;
 mod looking;
+mod masters;
 mod member;
 mod mntr;
+mod observers;
 mod outstanding;
 mod peers;
 mod prep;
@@ -173,8 +175,13 @@ impl Server {
 
     fn flush_peers(&mut self) {
         match &mut self.role {
-            Role::Looking(m, _) | Role::Learning(m, _) => {
+            Role::Looking(m, _) => {
                 m.peers.flush(&mut self.base.out);
+            }
+            Role::Learning(m, learning) => {
+                for conn in m.peers.flush(&mut self.base.out) {
+                    learning.observer_gone(&mut self.base, conn);
+                }
             }
             Role::Leading(m, leading) => {
                 for conn in m.peers.flush(&mut self.base.out) {

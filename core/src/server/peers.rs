@@ -42,6 +42,12 @@ struct Peer {
     behind: Option<BytesMut>,
     unsent: usize,
     dirty: bool,
+    /// For this server to lead.
+    waits: bool,
+    /// So many bytes may be unsent.
+    limit: usize,
+    /// What the connection is closed for if more are.
+    cause: CloseCause,
 }
 
 /// All of them.
@@ -55,17 +61,33 @@ impl Peers {
     /// A connection. `max`: the longest packet that may come in.
     pub(super) fn open(&mut self, id: Conn, max: usize) {
         let inbox = Inbox::Packets(PacketReader::new(max));
-        let peer = Peer { inbox, out: BytesMut::new(), behind: None, unsent: 0, dirty: false };
+        let (out, limit, cause) = (BytesMut::new(), limits::PEER_UNSENT, CloseCause::SlowReader);
+        let peer = Peer { inbox, out, behind: None, unsent: 0, dirty: false, waits: false, limit, cause };
         let old = self.all.insert(id, peer);
         assert!(old.is_none(), "connection number {id:?} was used twice");
+    }
+
+    /// A connection that waits until this server leads.
+    pub(super) fn let_wait(&mut self, id: Conn, max: usize) {
+        self.open(id, max);
+        self.all.get_mut(&id).expect("just opened").waits = true;
+    }
+
+    /// An observer's: no more than so many bytes of transactions wait for it.
+    pub(super) fn open_observer(&mut self, id: Conn, max: usize, limit: usize) {
+        self.open(id, max);
+        let peer = self.all.get_mut(&id).expect("just opened");
+        peer.limit = limit.saturating_add(limits::OBSERVER_UNSENT);
+        peer.cause = CloseCause::ObserverBehind;
     }
 
     pub(super) fn contains(&self, id: Conn) -> bool {
         self.all.contains_key(&id)
     }
 
-    pub(super) fn ids(&self) -> Vec<Conn> {
-        self.all.keys().copied().collect()
+    /// Those that wait, oldest first.
+    pub(super) fn waiting(&self) -> Vec<Conn> {
+        self.all.iter().filter(|(_, p)| p.waits).map(|(id, _)| *id).collect()
     }
 
     /// It is gone.
@@ -208,9 +230,11 @@ impl Peers {
         let mut slow = Vec::new();
         while let Some(id) = self.dirty.pop_front() {
             self.flush_one(id, out);
-            let behind = self.all.get(&id).and_then(|p| p.behind.as_ref()).map_or(0, |b| b.len());
-            if self.unsent_ahead(id) + behind > limits::PEER_UNSENT {
-                self.close(id, CloseCause::SlowReader, out);
+            let Some(peer) = self.all.get(&id) else { continue };
+            let unsent = peer.unsent + peer.behind.as_ref().map_or(0, |b| b.len());
+            if unsent > peer.limit {
+                let cause = peer.cause;
+                self.close(id, cause, out);
                 slow.push(id);
             }
         }
@@ -228,5 +252,41 @@ impl Snapshot {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Zxid;
+    use crate::proto::FromLeader;
+
+    #[test]
+    fn an_observer_that_does_not_take_its_transactions_is_given_up() {
+        let (mut peers, mut out) = (Peers::default(), Vec::new());
+        let limit = 1 << 20;
+        let inform = FromLeader::Inform { zxid: Zxid(1), txn: Bytes::from(vec![0; 1 << 16]) }.into_packet();
+        let (slow, quick, behind, leader) = (Conn(2), Conn(4), Conn(6), Conn(1));
+        for conn in [slow, quick, behind] {
+            peers.open_observer(conn, 1 << 10, limit);
+        }
+        peers.open(leader, 1 << 10);
+        // Packets behind a snapshot count too.
+        peers.begin_stream(behind);
+        let mut informed = 0;
+        let given_up = loop {
+            [slow, quick, behind, leader].into_iter().for_each(|conn| peers.send(conn, &inform));
+            informed += 1;
+            let given_up = peers.flush(&mut out);
+            peers.drained(quick);
+            if !given_up.is_empty() {
+                break given_up;
+            }
+        };
+        assert_eq!(given_up, [slow, behind]);
+        assert!(informed << 16 > limit && informed << 16 <= limit + limits::OBSERVER_UNSENT);
+        assert!(peers.contains(quick) && peers.contains(leader));
+        let cause = CloseCause::ObserverBehind;
+        assert!(out.contains(&Output::Event(Event::ConnClosed { conn: slow, cause })));
     }
 }

@@ -100,8 +100,8 @@ impl Solo {
         match input {
             Input::Wake => {}
             Input::Opened { conn, port: Port::Client, peer } => base.open(conn, peer),
-            Input::Opened { port: Port::Election | Port::Quorum, .. } => {
-                unreachable!("a standalone server has neither port")
+            Input::Opened { port: Port::Election | Port::Quorum | Port::ObserverMaster, .. } => {
+                unreachable!("a standalone server has none of these ports")
             }
             Input::Received { conn, bytes } => clients::received(self, base, conn, bytes),
             Input::Writable { conn } => clients::writable(self, base, conn),

@@ -3,7 +3,8 @@
 
 use super::ballot::Ballot;
 use super::handler::{Identity, Kind, Stage};
-use super::leader::{Leader, Phase, send};
+use super::handlers::send;
+use super::leader::{Leader, Phase};
 use super::{Cause, Lost, ZabOut};
 use crate::boundary::{Conn, Vouch};
 use crate::id::{Epoch, ServerId, Zxid};
@@ -127,7 +128,7 @@ impl Leader {
             self.view.last_seen = config;
         }
         let Phase::Broadcast(b) = &mut self.phase else { unreachable!("it has a next zxid") };
-        for (conn, h) in &mut self.handlers {
+        for (conn, h) in &mut self.handlers.all {
             if h.is_forwarding(Kind::Follower) {
                 out.push(send(*conn, FromLeader::Proposal { zxid, txn: body.clone() }));
                 h.proposed(zxid, now);
@@ -145,7 +146,7 @@ impl Leader {
         if self.last_proposed().is_some_and(|last| zxid > last) {
             return self.close(conn, Cause::AckAhead(zxid), out);
         }
-        if let Some(handler) = self.handlers.get_mut(&conn) {
+        if let Some(handler) = self.handlers.all.get_mut(&conn) {
             handler.acked(zxid);
         }
         match id.kind {
@@ -174,23 +175,7 @@ impl Leader {
         let Phase::Broadcast(b) = &mut self.phase else { unreachable!("it has proposals") };
         b.last_entry = zxid;
         out.push(ZabOut::Committed { zxid, acks: ballot.acks().iter().copied().collect() });
-        for (conn, h) in &self.handlers {
-            let packet = if h.is_forwarding(Kind::Follower) {
-                match designated {
-                    None => FromLeader::Commit { zxid },
-                    Some(designated) => FromLeader::CommitAndActivate { zxid, designated },
-                }
-            } else if h.is_forwarding(Kind::Observer) {
-                let txn = body.clone();
-                match designated {
-                    None => FromLeader::Inform { zxid, txn },
-                    Some(designated) => FromLeader::InformAndActivate { zxid, designated, txn },
-                }
-            } else {
-                continue;
-            };
-            out.push(send(*conn, packet));
-        }
+        self.handlers.committed(zxid, &body, designated, out);
         self.history.deliver(zxid, designated, out);
         self.release_syncs(out);
         if let Some(designated) = designated {
@@ -268,7 +253,7 @@ impl Leader {
 
     /// Learners that serve clients, of either kind.
     pub fn live(&self) -> impl Iterator<Item = (Conn, ServerId)> {
-        self.handlers.iter().filter_map(|(conn, h)| match &h.stage {
+        self.handlers.all.iter().filter_map(|(conn, h)| match &h.stage {
             Stage::Live(id) => Some((*conn, id.sid)),
             Stage::Greeting
             | Stage::Registered(_)

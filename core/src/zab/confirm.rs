@@ -5,7 +5,8 @@
 
 use super::ZabOut;
 use super::handler::{Kind, Stage};
-use super::leader::{Leader, Phase, send};
+use super::handlers::send;
+use super::leader::{Leader, Phase};
 use crate::boundary::Conn;
 use crate::id::{ServerId, Zxid};
 use crate::proto::FromLeader;
@@ -43,7 +44,7 @@ impl Leader {
     pub(super) fn ping(&mut self, out: &mut Vec<ZabOut>) {
         let zxid = self.last_proposed().unwrap_or(self.epoch.start());
         self.rounds.sent += 1;
-        for (conn, h) in &mut self.handlers {
+        for (conn, h) in &mut self.handlers.all {
             if h.is_forwarding(Kind::Follower) || h.is_forwarding(Kind::Observer) {
                 if let Stage::Live(_) = h.stage {
                     h.pings.push_back(self.rounds.sent);
@@ -56,7 +57,7 @@ impl Leader {
 
     /// A live learner has answered its oldest ping.
     pub(super) fn ping_answered(&mut self, conn: Conn, out: &mut Vec<ZabOut>) {
-        if let Some(handler) = self.handlers.get_mut(&conn)
+        if let Some(handler) = self.handlers.all.get_mut(&conn)
             && let Some(round) = handler.pings.pop_front()
         {
             handler.answered = round;
@@ -77,7 +78,7 @@ impl Leader {
 
     fn confirm(&mut self, out: &mut Vec<ZabOut>) {
         let followers = || {
-            self.handlers.values().filter_map(|h| match &h.stage {
+            self.handlers.all.values().filter_map(|h| match &h.stage {
                 Stage::Live(id) if id.kind == Kind::Follower => Some((id.sid, h.answered)),
                 _ => None,
             })
@@ -104,10 +105,7 @@ impl Leader {
             && b.has_committed(sync.after)
         {
             match sync.who {
-                SyncOf::Learner(conn) if self.handlers.contains_key(&conn) => {
-                    out.push(send(conn, FromLeader::Sync));
-                }
-                SyncOf::Learner(_) => {}
+                SyncOf::Learner(conn) => self.handlers.tell(conn, FromLeader::Sync, out),
                 SyncOf::Own(tag) => out.push(ZabOut::Synced { tag }),
             }
             self.rounds.waiting.pop_front();

@@ -4,12 +4,13 @@
 use super::ballot::Ballot;
 use super::broadcast::Broadcast;
 use super::handler::{Identity, Kind, Stage};
-use super::leader::{Leader, Phase, send};
-use super::sync::{self, Known, Peer, Start};
-use super::{Cause, Lost, MAX_EPOCH, ZabOut};
-use crate::boundary::{Conn, SyncBy, Vouch};
+use super::handlers::{Handlers, Source};
+use super::leader::{Leader, Phase};
+use super::sync::Known;
+use super::{Cause, Lost, ZabOut};
+use crate::boundary::{Conn, Vouch};
 use crate::id::{Epoch, ServerId, Zxid};
-use crate::proto::{FromLeader, LearnerInfo, ZAB_VERSION};
+use crate::proto::LearnerInfo;
 use crate::quorum::{QuorumVerifier, QuorumView};
 use crate::time::Time;
 use bytes::Bytes;
@@ -27,33 +28,13 @@ impl Leader {
         info: LearnerInfo,
         out: &mut Vec<ZabOut>,
     ) {
-        let refused = if info.sid == self.me {
-            Some(Cause::OwnServerId)
-        } else if info.protocol_version < ZAB_VERSION {
-            Some(Cause::OldProtocol(info.protocol_version))
-        } else if info.config_version > self.view.committed.version {
-            Some(Cause::ConfigAhead)
-        } else if accepted >= MAX_EPOCH {
-            Some(Cause::BadEpoch(accepted))
-        } else {
-            None
-        };
-        if let Some(cause) = refused {
-            return self.close(conn, cause, out);
-        }
-        let same = |h: &super::handler::Handler| h.identity().is_some_and(|id| id.sid == info.sid);
-        let old: Vec<Conn> = self.handlers.iter().filter(|(_, h)| same(h)).map(|(c, _)| *c).collect();
-        for conn in old {
-            self.close(conn, Cause::Replaced, out);
-        }
-        let id = Identity { sid: info.sid, kind, exact: info.protocol_version >= sync::EXACT };
-        let handler = self.handlers.get_mut(&conn).expect("its packet was just taken");
-        handler.stage = Stage::Registered(id);
+        let version = self.view.committed.version;
+        let Some(id) = self.handlers.greet(conn, kind, accepted, info, version, out) else { return };
         match &self.phase {
             Phase::Discovery { .. } => self.follower_came(id.sid, accepted, out),
             Phase::Accepting => {}
             Phase::EpochAcks { .. } | Phase::Synchronizing { .. } | Phase::Broadcast(_) => {
-                self.offer_to(now, conn, out);
+                self.handlers.offer(now, conn, self.epoch, out);
                 self.superseded(now, id, accepted, out);
             }
             Phase::Over => {}
@@ -97,21 +78,11 @@ impl Leader {
     pub(super) fn offer(&mut self, now: Time, out: &mut Vec<ZabOut>) {
         self.phase =
             Phase::EpochAcks { electing: BTreeSet::from([self.me]), until: now + self.settings.init() };
-        let waiting: Vec<Conn> = self.handlers.keys().copied().collect();
+        let waiting: Vec<Conn> = self.handlers.all.keys().copied().collect();
         for conn in waiting {
-            self.offer_to(now, conn, out);
+            self.handlers.offer(now, conn, self.epoch, out);
         }
         self.establish_if_complete(now, out);
-    }
-
-    fn offer_to(&mut self, now: Time, conn: Conn, out: &mut Vec<ZabOut>) {
-        let handler = self.handlers.get_mut(&conn).expect("it is in the table");
-        if let Stage::Registered(id) = handler.stage {
-            handler.stage = Stage::Offered(id);
-            handler.heard = now;
-            let zxid = self.epoch.start();
-            out.push(send(conn, FromLeader::LeaderInfo { zxid, protocol_version: ZAB_VERSION }));
-        }
     }
 
     /// ACKEPOCH. waitForEpochAck: nobody in the quorum knows more than the leader.
@@ -154,6 +125,7 @@ impl Leader {
             Phase::Synchronizing { acks: Ballot::new(self.view.clone()), until: now + self.settings.init() };
         let waiting: Vec<(Conn, Identity, Zxid)> = self
             .handlers
+            .all
             .iter()
             .filter_map(|(conn, h)| match &h.stage {
                 Stage::EpochAcked(id, last) => Some((*conn, *id, *last)),
@@ -170,54 +142,30 @@ impl Leader {
         }
     }
 
-    /// The last entry that counts as history, and the epoch if it is served.
-    fn known(&self) -> Known<'_> {
-        let (end, serving) = match &self.phase {
-            Phase::Broadcast(b) => (b.last_committed_entry(), Some(self.epoch)),
+    /// Its learners, and what they are brought up to. Entries count as history up to the last committed one; before the epoch is
+    /// served, all.
+    fn sources(&mut self) -> (&mut Handlers, Source<'_>) {
+        let Leader { handlers, phase, history, view, epoch, .. } = self;
+        let (end, serving) = match phase {
+            Phase::Broadcast(b) => (b.last_committed_entry(), Some(*epoch)),
             Phase::Discovery { .. }
             | Phase::Accepting
             | Phase::EpochAcks { .. }
             | Phase::Synchronizing { .. }
-            | Phase::Over => (self.history.last(), None),
+            | Phase::Over => (history.last(), None),
         };
         let (force_snapshot, unreadable) = (self.settings.force_snapshot, self.unreadable);
-        Known { history: &self.history, end, serving, force_snapshot, unreadable }
+        let known = Known { history, end, serving, force_snapshot, unreadable };
+        (handlers, Source { known, epoch: *epoch, config: &view.last_seen })
     }
 
-    /// syncFollower. What the learner acked on an earlier connection may be cut off or replaced now, so it counts no more.
+    /// What the learner acked on an earlier connection may be cut off or replaced now, so it counts no more.
     fn synchronize(&mut self, now: Time, conn: Conn, id: Identity, last: Zxid, out: &mut Vec<ZabOut>) {
         if let Phase::Broadcast(b) = &mut self.phase {
             b.forget_acks(id.sid);
         }
-        let start = sync::decide(self.known(), Peer { last, exact: id.exact });
-        match self.begin(conn, id, start, SyncBy::Memory, out) {
-            Some(from) => self.forward(now, conn, from, out),
-            None if start == Start::Log => out.push(ZabOut::WantLog { conn, after: last }),
-            None => out.push(ZabOut::WantSnapshot { conn }),
-        }
-    }
-
-    /// DIFF or TRUNC, if it is one; the zxid above which entries follow.
-    fn begin(
-        &self,
-        conn: Conn,
-        id: Identity,
-        start: Start,
-        by: SyncBy,
-        out: &mut Vec<ZabOut>,
-    ) -> Option<Zxid> {
-        let (packet, from) = match start {
-            Start::Diff { from } => {
-                let known = self.known();
-                let zxid = if from == known.processed() { from } else { known.end };
-                (FromLeader::Diff { zxid }, from)
-            }
-            Start::Trunc { to } => (FromLeader::Trunc { zxid: to }, to),
-            Start::Snap | Start::Log => return None,
-        };
-        out.push(ZabOut::Synchronizes { learner: id.sid, by });
-        out.push(send(conn, packet));
-        Some(from)
+        let (handlers, source) = self.sources();
+        handlers.synchronize(now, conn, last, source, out);
     }
 
     /// The next entry of the log on disk for a learner ([`ZabOut::WantLog`]), and the one before it. The first one above the
@@ -227,83 +175,35 @@ impl Leader {
         now: Time,
         conn: Conn,
         before: Zxid,
-        (zxid, txn): (Zxid, Bytes),
+        entry: (Zxid, Bytes),
         out: &mut Vec<ZabOut>,
     ) -> bool {
-        let Some(handler) = self.handlers.get(&conn) else { return false };
-        let Stage::EpochAcked(id, last) = handler.stage else { return false };
-        if handler.from_log.is_none() {
-            let start = sync::from_entry(self.known().serving, Peer { last, exact: id.exact }, before);
-            if self.begin(conn, id, start, SyncBy::Log, out).is_none() {
-                out.push(ZabOut::WantSnapshot { conn });
-                return false;
-            }
-        }
-        // What the window holds comes from there: it may not be committed, or not on disk yet.
-        let base = self.history.base();
-        if zxid <= base {
-            out.push(send(conn, FromLeader::Proposal { zxid, txn }));
-            out.push(send(conn, FromLeader::Commit { zxid }));
-        }
-        if zxid >= base {
-            self.forward(now, conn, base, out);
-            return false;
-        }
-        self.handlers.get_mut(&conn).expect("just seen").from_log = Some(zxid);
-        true
+        let (handlers, source) = self.sources();
+        handlers.log_entry(now, conn, before, entry, source, out)
     }
 
     /// The log on disk leads no further, though the window has not begun yet. Once something was sent, nothing else can take
     /// its place on this connection.
     pub fn log_ends(&mut self, conn: Conn, out: &mut Vec<ZabOut>) {
-        match self.handlers.get(&conn).map(|h| h.from_log) {
-            Some(Some(sent)) => {
-                self.unreadable = self.unreadable.max(sent);
-                self.close(conn, Cause::LogUnreadable, out);
-            }
-            Some(None) => out.push(ZabOut::WantSnapshot { conn }),
-            None => {}
+        if let Some(sent) = self.handlers.log_ends(conn, out) {
+            self.unreadable = self.unreadable.max(sent);
         }
     }
 
     /// A snapshot of the tree, as it is now, begins for a learner ([`ZabOut::WantSnapshot`]).
     pub fn snapshot_begun(&mut self, now: Time, conn: Conn, out: &mut Vec<ZabOut>) {
-        let Some(Stage::EpochAcked(id, _)) = self.handlers.get(&conn).map(|h| &h.stage) else { return };
         let zxid = match &self.phase {
             Phase::Broadcast(_) => self.history.delivered().max(self.epoch.start()),
             Phase::Synchronizing { .. } => self.history.delivered(),
             Phase::Discovery { .. } | Phase::Accepting | Phase::EpochAcks { .. } | Phase::Over => return,
         };
-        out.push(ZabOut::Synchronizes { learner: id.sid, by: SyncBy::Snapshot });
-        out.push(send(conn, FromLeader::Snap { zxid }));
-        out.push(ZabOut::SendSnapshot { conn, zxid });
-        self.forward(now, conn, zxid, out);
-    }
-
-    /// Everything above `from`, then NEWLEADER; from here on the learner gets what is new. Answers to `startForwarding`.
-    fn forward(&mut self, now: Time, conn: Conn, from: Zxid, out: &mut Vec<ZabOut>) {
-        let end = self.known().end;
-        let handler = self.handlers.get_mut(&conn).expect("it is in the table");
-        let Stage::EpochAcked(id, _) = handler.stage else { unreachable!("only such a one is synchronised") };
-        for entry in self.history.after(from) {
-            let zxid = entry.zxid;
-            if zxid <= end {
-                out.push(send(conn, FromLeader::Proposal { zxid, txn: entry.body.clone() }));
-                out.push(send(conn, FromLeader::Commit { zxid }));
-            } else if id.kind == Kind::Follower {
-                out.push(send(conn, FromLeader::Proposal { zxid, txn: entry.body.clone() }));
-                handler.proposed(zxid, now);
-            }
-        }
-        handler.stage = Stage::Syncing { id, early: BTreeSet::new() };
-        handler.heard = now;
-        let config = Some(Bytes::from(self.view.last_seen.to_string()));
-        out.push(send(conn, FromLeader::NewLeader { zxid: self.epoch.start(), config }));
+        let (handlers, source) = self.sources();
+        handlers.snapshot_begun(now, conn, zxid, source, out);
     }
 
     /// ACK of NEWLEADER.
     pub(super) fn new_leader_acked(&mut self, now: Time, conn: Conn, out: &mut Vec<ZabOut>) {
-        let handler = self.handlers.get_mut(&conn).expect("its packet was just taken");
+        let handler = self.handlers.all.get_mut(&conn).expect("its packet was just taken");
         let Stage::Syncing { id, early } = &mut handler.stage else { unreachable!("asked before") };
         let (id, early) = (*id, std::mem::take(early));
         handler.stage = Stage::Synced(id);
@@ -315,7 +215,7 @@ impl Leader {
                 self.activate_if_complete(now, out);
             }
             Phase::Broadcast(_) => {
-                self.up_to_date(now, conn, out);
+                self.handlers.up_to_date(now, conn, out);
                 for zxid in early {
                     self.acked(now, conn, id, zxid, out);
                 }
@@ -338,24 +238,16 @@ impl Leader {
         out.push(ZabOut::Activated { epoch: self.epoch });
         let synced: Vec<Conn> = self
             .handlers
+            .all
             .iter()
             .filter(|(_, h)| matches!(h.stage, Stage::Synced(_)))
             .map(|(conn, _)| *conn)
             .collect();
         for conn in synced {
-            self.up_to_date(now, conn, out);
+            self.handlers.up_to_date(now, conn, out);
         }
         if let Some(designated) = designated.filter(|sid| *sid != self.me) {
             self.lose(Lost::Deposed(designated), out);
         }
-    }
-
-    fn up_to_date(&mut self, now: Time, conn: Conn, out: &mut Vec<ZabOut>) {
-        let handler = self.handlers.get_mut(&conn).expect("it is in the table");
-        let Stage::Synced(id) = handler.stage else { unreachable!("only such a one is told") };
-        handler.stage = Stage::Live(id);
-        handler.heard = now;
-        handler.may_ack(now);
-        out.push(send(conn, FromLeader::UpToDate));
     }
 }

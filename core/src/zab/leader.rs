@@ -4,7 +4,8 @@
 use super::ballot::Ballot;
 use super::broadcast::Broadcast;
 use super::confirm::Rounds;
-use super::handler::{Handler, Kind, Stage};
+use super::handler::{Kind, Stage};
+use super::handlers::Handlers;
 use super::history::History;
 use super::{Awaited, Cause, Lost, Settings, ZabOut, earlier};
 use crate::boundary::{Conn, Vouch};
@@ -12,7 +13,7 @@ use crate::id::{Epoch, ServerId, SessionId, Zxid};
 use crate::proto::{FromLeader, FromLearner, QuorumPacket};
 use crate::quorum::QuorumView;
 use crate::time::{Span, Time};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// A leader, or a server that tries to be one.
 #[derive(Clone, Debug)]
@@ -24,7 +25,7 @@ pub struct Leader {
     /// The epoch it leads; the least possible while that is found out.
     pub(super) epoch: Epoch,
     pub(super) phase: Phase,
-    pub(super) handlers: BTreeMap<Conn, Handler>,
+    pub(super) handlers: Handlers,
     pub(super) rounds: Rounds,
     /// What follows this in the log on disk could not be read.
     pub(super) unreadable: Zxid,
@@ -70,7 +71,7 @@ impl Leader {
             view,
             epoch,
             phase,
-            handlers: BTreeMap::new(),
+            handlers: Handlers::new(me),
             rounds: Rounds::default(),
             unreadable: Zxid::ZERO,
             next_ping,
@@ -109,7 +110,7 @@ impl Leader {
     }
     /// Followers that are synchronised, and the leader: of these a new configuration needs a quorum.
     pub fn synced(&self) -> BTreeSet<ServerId> {
-        let synced = self.handlers.values().filter_map(|h| match &h.stage {
+        let synced = self.handlers.all.values().filter_map(|h| match &h.stage {
             Stage::Live(id) if id.kind == Kind::Follower => Some(id.sid),
             Stage::Greeting
             | Stage::Registered(_)
@@ -127,19 +128,19 @@ impl Leader {
         if matches!(self.phase, Phase::Over) {
             out.push(ZabOut::Close { conn, cause: Cause::LeaderLost });
         } else {
-            self.handlers.insert(conn, Handler::new(now));
+            self.handlers.open(now, conn);
         }
     }
 
     /// A connection ended.
     pub fn closed(&mut self, conn: Conn) {
-        self.handlers.remove(&conn);
+        self.handlers.all.remove(&conn);
     }
 
     /// A packet of a learner. Of a connection that is closed: ignored.
     pub fn packet(&mut self, now: Time, conn: Conn, packet: QuorumPacket, out: &mut Vec<ZabOut>) {
         let (start, proposed) = (self.epoch.start(), self.last_proposed());
-        let Some(handler) = self.handlers.get_mut(&conn) else { return };
+        let Some(handler) = self.handlers.all.get_mut(&conn) else { return };
         handler.heard = now;
         let kind = packet.kind;
         let said = match FromLearner::decode(packet) {
@@ -209,7 +210,7 @@ impl Leader {
 
     /// Bytes of a snapshot are leaving to this learner: it is busy, not silent.
     pub fn snapshot_moves(&mut self, now: Time, conn: Conn) {
-        if let Some(handler) = self.handlers.get_mut(&conn) {
+        if let Some(handler) = self.handlers.all.get_mut(&conn) {
             handler.heard = now;
         }
     }
@@ -272,7 +273,7 @@ impl Leader {
             // A late wake-up makes up for nothing: the next ping is half a tick from now.
             self.next_ping = now + Span(self.settings.tick.0 / 2);
             self.ticks += 1;
-            self.drop_silent(now, out);
+            self.handlers.drop_silent(now, &self.settings, out);
             if self.ticks.is_multiple_of(2) && self.is_active() && !self.is_in_contact(now) {
                 return self.lose(Lost::QuorumLost, out);
             }
@@ -281,45 +282,25 @@ impl Leader {
         self.end_if_due(now, out);
     }
 
-    /// Closes learners that do not answer.
-    fn drop_silent(&mut self, now: Time, out: &mut Vec<ZabOut>) {
-        let (init, sync) = (self.settings.init(), self.settings.sync());
-        let overdue = |h: &Handler| match h {
-            h if h.is_silent(now, init, sync) => Some(Cause::Silent),
-            h if h.is_slow(now, sync) => Some(Cause::AckOverdue),
-            _ => None,
-        };
-        let overdue: Vec<_> = self.handlers.iter().filter_map(|(c, h)| Some((*c, overdue(h)?))).collect();
-        for (conn, cause) in overdue {
-            self.close(conn, cause, out);
-        }
-    }
-
     fn is_in_contact(&self, now: Time) -> bool {
         let sync = self.settings.sync();
-        let near = self.handlers.values().filter_map(|h| h.contact(now, sync));
+        let near = self.handlers.all.values().filter_map(|h| h.contact(now, sync));
         self.view.has_all_quorums(&near.chain([self.me]).collect())
     }
 
     /// Answers [`ZabOut::Revalidate`].
     pub fn revalidated(&self, conn: Conn, session: SessionId, valid: bool, out: &mut Vec<ZabOut>) {
-        if self.handlers.contains_key(&conn) {
-            out.push(send(conn, FromLeader::Revalidate { session, valid }));
-        }
+        self.handlers.tell(conn, FromLeader::Revalidate { session, valid }, out);
     }
 
     pub(super) fn close(&mut self, conn: Conn, cause: Cause, out: &mut Vec<ZabOut>) {
-        if self.handlers.remove(&conn).is_some() {
-            out.push(ZabOut::Close { conn, cause });
-        }
+        self.handlers.close(conn, cause, out);
     }
 
     /// The end.
     pub(super) fn lose(&mut self, why: Lost, out: &mut Vec<ZabOut>) {
         self.phase = Phase::Over;
-        for (conn, _) in std::mem::take(&mut self.handlers) {
-            out.push(ZabOut::Close { conn, cause: Cause::LeaderLost });
-        }
+        self.handlers.close_all(out);
         out.push(ZabOut::Lost { why });
     }
 
@@ -334,8 +315,4 @@ impl Leader {
             | Phase::Over => None,
         }
     }
-}
-
-pub(super) fn send(conn: Conn, packet: FromLeader) -> ZabOut {
-    ZabOut::Send { conn, packet: packet.into_packet() }
 }

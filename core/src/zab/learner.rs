@@ -12,7 +12,7 @@
 use super::history::History;
 use super::pending::Pending;
 use super::sync::EXACT;
-use super::{Cause, Lost, MAX_EPOCH, Settings, ZabOut};
+use super::{Cause, Lost, MAX_EPOCH, Settings, ZabOut, earlier};
 use crate::boundary::{Conn, Vouch};
 use crate::id::{Epoch, ServerId, SessionId, Zxid};
 use crate::jute::Bad;
@@ -30,6 +30,8 @@ const DIAL_PAUSE: Span = Span::from_millis(10);
 const DIAL_PAUSE_MAX: Span = Span::from_millis(100);
 /// Dials before the leader counts as unreachable: about as long as Java's five.
 const DIALS: u32 = 9;
+/// An observer that has several masters to choose from gives a dial up after this part of initLimit.
+const DIAL_PART: u64 = 4;
 
 /// A follower or an observer of one leader.
 #[derive(Clone, Debug)]
@@ -53,10 +55,10 @@ pub struct Learner {
 /// Where the conversation stands.
 #[derive(Clone, PartialEq, Debug)]
 enum Phase {
-    /// Not connected. `dial_at`: when to try again; `None` while a dial is under way.
+    /// Not connected. `dial_at`: when to try again; `None` while a dial is under way that is waited for.
     Dialling { dials: u32, dial_at: Option<Time>, until: Time },
-    /// FOLLOWERINFO or OBSERVERINFO was sent.
-    Registered,
+    /// FOLLOWERINFO or OBSERVERINFO was sent, after so many dials.
+    Registered { dials: u32, until: Time },
     /// LEADERINFO came; acceptedEpoch is not durable yet.
     Accepting { epoch: Epoch, said: Said },
     /// ACKEPOCH was sent.
@@ -95,19 +97,31 @@ impl Learner {
         now: Time,
         out: &mut Vec<ZabOut>,
     ) -> Learner {
-        out.push(ZabOut::Dial);
-        Learner {
+        let mut learner = Learner {
             me,
             kind,
             settings,
             history,
             config_version,
-            phase: Phase::Dialling { dials: 1, dial_at: None, until: now + settings.init() },
+            phase: Phase::Over,
             conn: None,
             deadline: None,
             touched: BTreeMap::new(),
             syncs: VecDeque::new(),
-        }
+        };
+        learner.dial(now, 1, now + settings.init(), out);
+        learner
+    }
+
+    /// It has several servers to learn from.
+    fn has_masters(&self) -> bool {
+        self.settings.observer_masters && self.kind == LearnerType::Observer
+    }
+
+    fn dial(&mut self, now: Time, dials: u32, until: Time, out: &mut Vec<ZabOut>) {
+        let dial_at = self.has_masters().then(|| now + Span(self.settings.init().0 / DIAL_PART));
+        self.phase = Phase::Dialling { dials, dial_at, until };
+        out.push(ZabOut::Dial);
     }
 
     /// Ends the role: what it knows of the history goes on.
@@ -129,11 +143,9 @@ impl Learner {
 
     /// The dial came through.
     pub fn opened(&mut self, now: Time, conn: Conn, out: &mut Vec<ZabOut>) {
-        if !matches!(self.phase, Phase::Dialling { .. }) {
-            return;
-        }
+        let Phase::Dialling { dials, until, .. } = self.phase else { return };
         self.conn = Some(conn);
-        self.phase = Phase::Registered;
+        self.phase = Phase::Registered { dials, until };
         let zxid = self.history.accepted().start();
         let info = LearnerInfo { sid: self.me, protocol_version: EXACT, config_version: self.config_version };
         let hello = match self.kind {
@@ -146,17 +158,15 @@ impl Learner {
 
     /// The dial failed, or the connection ended. Of another connection: ignored.
     pub fn closed(&mut self, now: Time, conn: Option<Conn>, out: &mut Vec<ZabOut>) {
-        match &mut self.phase {
-            Phase::Dialling { dials, dial_at, until } => {
-                let pause = Span(DIAL_PAUSE.0 << (*dials - 1).min(16)).min(DIAL_PAUSE_MAX);
-                if *dials >= DIALS || now + pause >= *until {
-                    self.lose(Lost::Unreachable, out);
-                } else {
-                    *dial_at = Some(now + pause);
-                }
+        match self.phase {
+            Phase::Dialling { dials, until, .. } => self.dial_failed(now, dials, until, out),
+            // This one has no place for observers; another may.
+            Phase::Registered { dials, until } if conn == self.conn && self.has_masters() => {
+                (self.conn, self.deadline) = (None, None);
+                self.dial_failed(now, dials, until, out);
             }
             Phase::Over => {}
-            Phase::Registered
+            Phase::Registered { .. }
             | Phase::Accepting { .. }
             | Phase::Accepted { .. }
             | Phase::Receiving { .. }
@@ -169,6 +179,15 @@ impl Learner {
                     self.lose(Lost::Disconnected, out);
                 }
             }
+        }
+    }
+
+    fn dial_failed(&mut self, now: Time, dials: u32, until: Time, out: &mut Vec<ZabOut>) {
+        let pause = Span(DIAL_PAUSE.0 << (dials - 1).min(16)).min(DIAL_PAUSE_MAX);
+        if dials >= DIALS || now + pause >= until {
+            self.lose(Lost::Unreachable, out);
+        } else {
+            self.phase = Phase::Dialling { dials, dial_at: Some(now + pause), until };
         }
     }
 
@@ -227,7 +246,7 @@ impl Learner {
     // ---- discovery ----
 
     fn leader_info(&mut self, epoch: Epoch, out: &mut Vec<ZabOut>) -> Result<(), Lost> {
-        if self.phase != Phase::Registered {
+        if !matches!(self.phase, Phase::Registered { .. }) {
             return Err(Lost::Unexpected(PacketType::LeaderInfo));
         }
         if epoch < self.history.accepted() || epoch < Epoch(0) || epoch > MAX_EPOCH {
@@ -287,9 +306,8 @@ impl Learner {
         if let Some(conn) = self.conn.take() {
             out.push(ZabOut::Close { conn, cause: Cause::LearnerLost });
         }
-        self.phase = Phase::Dialling { dials: 1, dial_at: None, until: now + self.settings.init() };
         self.deadline = None;
-        out.push(ZabOut::Dial);
+        self.dial(now, 1, now + self.settings.init(), out);
     }
 
     fn snap(&mut self, zxid: Zxid, out: &mut Vec<ZabOut>) -> Result<(), Lost> {
@@ -324,6 +342,12 @@ impl Learner {
         }
         if let Some(text) = config.filter(|text| text.len() > 1) {
             out.push(ZabOut::NewLeaderConfig { text });
+        }
+        // A master may not have come as far as the one before; clients have seen what this server has.
+        if let Some(end) = pending.end_of_snapshot().filter(|end| *end < self.history.delivered())
+            && self.has_masters()
+        {
+            return Err(Lost::Behind(end));
         }
         // The history is asked of the disk before the epoch, the epoch before the promise.
         pending.install(&mut self.history, out);
@@ -375,7 +399,7 @@ impl Learner {
                 Ok(())
             }
             Phase::Dialling { .. }
-            | Phase::Registered
+            | Phase::Registered { .. }
             | Phase::Accepting { .. }
             | Phase::Accepted { .. }
             | Phase::Receiving { .. }
@@ -431,7 +455,7 @@ impl Learner {
                 Ok(())
             }
             Phase::Dialling { .. }
-            | Phase::Registered
+            | Phase::Registered { .. }
             | Phase::Accepting { .. }
             | Phase::Accepted { .. }
             | Phase::Receiving { .. }
@@ -520,7 +544,7 @@ impl Learner {
             (Phase::Live { .. }, Vouch::Ack(zxid)) => self.say(FromLearner::Ack { zxid }, out),
             (
                 Phase::Dialling { .. }
-                | Phase::Registered
+                | Phase::Registered { .. }
                 | Phase::Accepting { .. }
                 | Phase::Accepted { .. }
                 | Phase::Receiving { .. }
@@ -549,7 +573,7 @@ impl Learner {
     fn listen(&mut self, now: Time) {
         let limit = match self.phase {
             Phase::Confirmed { .. } | Phase::Live { .. } => self.settings.sync(),
-            Phase::Registered => self.settings.first_contact(),
+            Phase::Registered { .. } => self.settings.first_contact(),
             Phase::Dialling { .. }
             | Phase::Accepting { .. }
             | Phase::Accepted { .. }
@@ -564,9 +588,9 @@ impl Learner {
     /// When to call [`Learner::wake`].
     pub fn next_wake(&self) -> Option<Time> {
         match &self.phase {
-            Phase::Dialling { dial_at, until, .. } => Some(dial_at.unwrap_or(*until)),
+            Phase::Dialling { dial_at, until, .. } => earlier(*dial_at, Some(*until)),
             Phase::Over => None,
-            Phase::Registered
+            Phase::Registered { .. }
             | Phase::Accepting { .. }
             | Phase::Accepted { .. }
             | Phase::Receiving { .. }
@@ -579,12 +603,11 @@ impl Learner {
 
     /// Time has passed.
     pub fn wake(&mut self, now: Time, out: &mut Vec<ZabOut>) {
-        if let Phase::Dialling { dials, dial_at, until } = &mut self.phase {
-            if *until <= now {
+        if let Phase::Dialling { dials, dial_at, until } = self.phase {
+            if until <= now {
                 self.lose(Lost::Unreachable, out);
             } else if dial_at.is_some_and(|at| at <= now) {
-                (*dials, *dial_at) = (*dials + 1, None);
-                out.push(ZabOut::Dial);
+                self.dial(now, dials + 1, until, out);
             }
         } else if self.deadline.is_some_and(|at| at <= now) {
             self.lose(Lost::Silent, out);

@@ -2,7 +2,7 @@
 //! `Observer`. Transactions are opaque here: a zxid and a body. Knows no tree, no session, no file.
 //!
 //! A [`Leader`] or a [`Learner`] is made of the server's [`History`] when its role begins and gives it back when the role
-//! ends. Both are stepped by method calls and answer with [`ZabOut`]s; after [`ZabOut::Lost`] they do nothing any more.
+//! ends; an [`ObserverMaster`] lives beside a learner. All are stepped by method calls and answer with [`ZabOut`]s; after [`ZabOut::Lost`] they do nothing any more.
 //!
 //! **The disk is a sequence.** [`ZabOut::Append`], [`ZabOut::WriteEpoch`], [`ZabOut::Truncate`] and [`ZabOut::Install`] take
 //! effect in the order in which they are asked for: what a crash leaves is what some prefix of them made (the last one of it
@@ -14,9 +14,11 @@ mod broadcast;
 mod confirm;
 mod discovery;
 mod handler;
+mod handlers;
 mod history;
 mod leader;
 mod learner;
+mod master;
 mod pending;
 pub mod sync;
 
@@ -29,6 +31,7 @@ pub use confirm::SyncOf;
 pub use history::{History, WindowLimits};
 pub use leader::Leader;
 pub use learner::Learner;
+pub use master::{Holding, ObserverMaster};
 
 use crate::boundary::{Conn, SyncBy, Vouch};
 use crate::id::{Epoch, ServerId, SessionId, Zxid};
@@ -53,6 +56,10 @@ pub struct Settings {
     pub reconfig_enabled: bool,
     /// zookeeper.forceSnapshotSync.
     pub force_snapshot: bool,
+    /// observerMasterPort is set: a follower has observers of its own, an observer looks for such a follower.
+    pub observer_masters: bool,
+    /// zookeeper.observerMaster.sizeLimit: bytes of transactions that may wait for one observer.
+    pub observer_size_limit: usize,
 }
 
 impl Settings {
@@ -89,7 +96,7 @@ pub enum ZabOut {
         /// Why.
         cause: Cause,
     },
-    /// Learner: dial the leader. Answered by [`Learner::opened`] or [`Learner::closed`].
+    /// Learner: dial the leader, an observer perhaps its master. Answered by [`Learner::opened`] or [`Learner::closed`].
     Dial,
 
     /// Disk: append to the log.
@@ -123,7 +130,7 @@ pub enum ZabOut {
     /// Call `durable` with it once everything above is durable.
     Park(Vouch),
 
-    /// Leader: this learner needs a snapshot. Call [`Leader::snapshot_begun`] when one of the tree as it is then can begin.
+    /// Leader, observer master: this learner needs a snapshot. Call [`Leader::snapshot_begun`] when one of the tree as it is then can begin.
     WantSnapshot {
         /// Who.
         conn: Conn,
@@ -136,7 +143,7 @@ pub enum ZabOut {
         /// The learner's last zxid.
         after: Zxid,
     },
-    /// Leader: the snapshot's stream stands here among what is sent to the connection: the tree as it is now.
+    /// Leader, observer master: the snapshot's stream stands here among what is sent to the connection: the tree as it is now.
     SendSnapshot {
         /// To whom.
         conn: Conn,
@@ -161,14 +168,14 @@ pub enum ZabOut {
         /// It is a reconfiguration, and this is who leads from here on.
         designated: Option<ServerId>,
     },
-    /// Leader: a learner forwards a request.
+    /// Leader, observer master: a learner forwards a request.
     Request {
         /// By which learner: the owner of its session.
         conn: Conn,
         /// What. A sync is answered by [`Leader::sync`].
         request: ForwardedRequest,
     },
-    /// Leader: a learner asks for a session. Answered by [`Leader::revalidated`].
+    /// Leader, observer master: a learner asks for a session. Answered by [`Leader::revalidated`].
     Revalidate {
         /// Which learner.
         conn: Conn,
@@ -177,7 +184,7 @@ pub enum ZabOut {
         /// Its timeout, ms.
         timeout: i32,
     },
-    /// Leader: sessions that were used at a learner, with their timeouts.
+    /// Leader, observer master: sessions that were used at a learner, with their timeouts.
     Touched {
         /// Which.
         sessions: Vec<(SessionId, i32)>,

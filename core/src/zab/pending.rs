@@ -72,6 +72,12 @@ impl Pending {
         }
     }
 
+    /// What the history will hold once the snapshot that came in has its place.
+    pub(super) fn end_of_snapshot(&self) -> Option<Zxid> {
+        let snapshot = self.snapshot?;
+        Some(self.committed.checked_sub(1).map_or(snapshot, |last| self.held[last].zxid))
+    }
+
     /// Puts the snapshot, with what is committed on it, in the place of the history, if there is one.
     pub(super) fn install(&mut self, history: &mut History, out: &mut Vec<ZabOut>) {
         let Some(zxid) = self.snapshot.take() else { return };

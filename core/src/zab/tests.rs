@@ -22,6 +22,8 @@ fn settings() -> Settings {
         last_counter: Settings::LAST_COUNTER,
         reconfig_enabled: true,
         force_snapshot: false,
+        observer_masters: false,
+        observer_size_limit: 32 << 20,
     }
 }
 

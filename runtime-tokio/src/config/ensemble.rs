@@ -34,6 +34,9 @@ pub(super) struct Membership {
     /// `None`: not said.
     snapshot_size_factor: Option<Option<u64>>,
     force_snapshot_sync: bool,
+    /// 0: none.
+    observer_master_port: u16,
+    observer_size_limit: Option<usize>,
     /// A protection among members that is switched on.
     protection: Option<Entry>,
     /// quorumListenOnAllIPs.
@@ -58,6 +61,8 @@ impl Default for Membership {
             commit_log_count: None,
             snapshot_size_factor: None,
             force_snapshot_sync: false,
+            observer_master_port: 0,
+            observer_size_limit: None,
             protection: None,
             listen_on_all: false,
             bind_retry: 3,
@@ -117,6 +122,8 @@ impl Membership {
                     r.warn(e, WarningKind::NotYet);
                 }
             }
+            "observerMasterPort" => self.observer_master_port = r.number(e, 0, u16::MAX.into())?,
+            "observerMaster.sizeLimit" => self.observer_size_limit = Some(r.number(e, 1, INT_MAX)?),
             "commitLogCount" => {
                 let count: usize = r.number(e, 0, INT_MAX)?;
                 if count < MIN_COMMIT_LOG_COUNT {
@@ -206,6 +213,8 @@ impl Membership {
         config.commit_log_count = self.commit_log_count.unwrap_or(config.commit_log_count);
         config.snapshot_size_factor = self.snapshot_size_factor.unwrap_or(config.snapshot_size_factor);
         config.force_snapshot_sync = self.force_snapshot_sync;
+        config.observer_master_port = Some(self.observer_master_port).filter(|port| *port > 0);
+        config.observer_size_limit = self.observer_size_limit.unwrap_or(config.observer_size_limit);
         Ok(Part::Member(me, Box::new(config)))
     }
 

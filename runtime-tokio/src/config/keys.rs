@@ -28,7 +28,7 @@ pub(super) fn fate(key: &str) -> Option<Fate> {
 const PROTECTIONS: [&str; 2] = ["enforce.auth.enabled", "sessionRequireClientSASLAuth"];
 
 /// Sorted by what they belong to.
-const NO_EFFECT: [&str; 44] = [
+const NO_EFFECT: [&str; 43] = [
     // ensembles
     "connectToLearnerMasterLimit",
     "syncEnabled",
@@ -43,7 +43,6 @@ const NO_EFFECT: [&str; 44] = [
     "leader.nodelay",
     "follower.nodelay",
     "observer.reconnectDelayMs",
-    "observerMaster.sizeLimit",
     "follower.skipLearnerRequestToNextProcessor",
     "forward_learner_requests_to_commit_processor_disabled",
     "messageTracker.Enabled",
@@ -81,10 +80,9 @@ const NO_EFFECT: [&str; 44] = [
 const NO_EFFECT_PREFIXES: [&str; 6] =
     ["nio.", "netty.", "commitProcessor.", "jvm.pause.", "readonlymode.", "multiAddress."];
 
-const NOT_YET: [&str; 15] = [
+const NOT_YET: [&str; 14] = [
     "secureClientPort",
     "secureClientPortAddress",
-    "observerMasterPort",
     "oraclePath",
     "jaasConfig",
     "java.security.auth.login.config",

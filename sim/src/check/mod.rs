@@ -222,9 +222,10 @@ impl Limits {
             Some(e) => {
                 let (init, sync) = (ticks(e.init_limit).0, ticks(e.sync_limit).0);
                 let votes = Span::from_millis(e.election.max_notification_ms + e.election.finalize_wait_ms).0;
-                // A learner that hears nothing, or a leader without a quorum, stops serving.
-                let stale = Span(sync + ticks(3).0);
-                (stale, Span(sync + ticks(3).0), Span(3 * sync + votes + 4 * init + slack.0))
+                // A learner that hears nothing, or a leader without a quorum, stops serving. An observer may learn from a follower.
+                let hops = if e.observer_master_port.is_some() { 2 } else { 1 };
+                let stale = Span(hops * (sync + ticks(3).0));
+                (stale, stale, Span(3 * sync + votes + 4 * init + slack.0))
             }
         };
         Limits {

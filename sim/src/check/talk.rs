@@ -31,7 +31,8 @@ fn over_a_packet(why: &Lost) -> bool {
         | Lost::Gap(_)
         | Lost::WrongCommit(_)
         | Lost::TooMuchPending
-        | Lost::BadSnapshot => true,
+        | Lost::BadSnapshot
+        | Lost::Behind(_) => true,
         Lost::NoQuorum(_)
         | Lost::QuorumLost
         | Lost::Superseded(_)

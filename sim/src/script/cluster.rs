@@ -4,6 +4,7 @@
 use super::words;
 use crate::disk::Disk;
 use crate::random::{Purpose, Stream};
+use crate::shape::MASTER_PORT;
 use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -128,6 +129,8 @@ pub(super) struct Shape {
     pub(super) factor: u64,
     /// forceSnapshotSync.
     pub(super) force: bool,
+    /// Observers learn from followers.
+    pub(super) masters: bool,
 }
 
 /// See the module.
@@ -205,6 +208,7 @@ impl Cluster {
         ensemble.last_counter = self.shape.counter;
         ensemble.snapshot_size_factor = Some(self.shape.factor);
         ensemble.force_snapshot_sync = self.shape.force;
+        ensemble.observer_master_port = self.shape.masters.then_some(MASTER_PORT);
         let config = Config {
             server_id: ServerId(sid as i64),
             tick_ms: 200,
@@ -444,7 +448,7 @@ impl Cluster {
         let Some(wire) = self.wires.get_mut(&from) else { return };
         let (to, port) = (wire.other, wire.port);
         let packets = match port {
-            Port::Quorum => overhear(&mut wire.ear, bytes),
+            Port::Quorum | Port::ObserverMaster => overhear(&mut wire.ear, bytes),
             Port::Client | Port::Election => {
                 vec![Packet { bytes: Bytes::copy_from_slice(bytes), label: None }]
             }
@@ -468,7 +472,7 @@ impl Cluster {
             return;
         }
         match way.and_then(|way| self.held.get_mut(&way)) {
-            Some(held) if port == Port::Quorum => held.push_back(due),
+            Some(held) if matches!(port, Port::Quorum | Port::ObserverMaster) => held.push_back(due),
             Some(_) | None => self.queue.push_back(due),
         }
     }

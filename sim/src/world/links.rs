@@ -2,10 +2,12 @@
 //! client, a raw connection, a server; at the far end always a server.
 
 use super::World;
+use super::server::Node;
 use crate::net::{Frames, LinkProfile, Near, Pipe, Wire, WireState};
 use crate::outcome::Hit;
 use crate::queue::Due;
 use crate::random::{Purpose, Stream};
+use crate::shape::MASTER_PORT;
 use bytes::Bytes;
 use zebu_core::addr::Addr;
 use zebu_core::boundary::{Conn, Input, Port};
@@ -115,7 +117,9 @@ impl World {
     pub(super) fn server_dials(&mut self, s: usize, conn: Conn, to: &Addr, port: Port) {
         self.coverage.hit(Hit::ServerDials);
         let number = to.host.strip_prefix('s').and_then(|n| n.parse::<i64>().ok());
-        let far = self.nodes.iter().position(|n| Some(n.id.0) == number && n.listens(to.port) == Some(port));
+        // Not everyone has a port for observers.
+        let may_listen = |n: &Node| port == Port::ObserverMaster || n.listens(to.port) == Some(port);
+        let far = self.nodes.iter().position(|n| Some(n.id.0) == number && may_listen(n));
         let node = &mut self.nodes[s];
         let nth = node.dialled;
         node.dialled += 1;
@@ -145,7 +149,9 @@ impl World {
             w.unanswered += 1;
             return self.queue.push(again, Due::Dial { wire });
         }
-        if self.nodes[s].server.is_none() || self.now < self.nodes[s].refuses_until {
+        let far = &self.nodes[s];
+        let shut = w.port == Port::ObserverMaster && far.listens(MASTER_PORT) != Some(Port::ObserverMaster);
+        if far.server.is_none() || self.now < far.refuses_until || shut {
             self.coverage.hit(Hit::DialRefused);
             return self.close_far(wire);
         }

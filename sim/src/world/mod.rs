@@ -301,12 +301,13 @@ impl World {
         // Raw connections keep their sessions alive unnoticed.
         let raw = self.plan.raws.iter().map(|r| r.moves.iter().map(|(after, _)| after).sum()).max();
         limits.expiry_slack = Span(limits.expiry_slack.0 + held + raw.unwrap_or(0));
-        if limits.config.ensemble.is_some() {
+        if let Some(ensemble) = &limits.config.ensemble {
             let slow = self.plan.faults.iter().map(|f| match f.what {
                 What::Slow { extra, .. } | What::SlowPath { extra, .. } => extra,
                 _ => 0,
             });
-            let hop = self.plan.net.delay + 64 * self.plan.net.jitter + slow.sum::<u64>();
+            let hops = if ensemble.observer_master_port.is_some() { 2 } else { 1 };
+            let hop = hops * (self.plan.net.delay + 64 * self.plan.net.jitter + slow.sum::<u64>());
             limits.touch_lag = Span(limits.touch_lag.0 + held + 2 * hop);
             limits.staleness = limits.staleness.map(|s| Span(s.0 + held + 2 * hop));
         }

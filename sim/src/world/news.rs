@@ -3,9 +3,10 @@
 use super::World;
 use crate::history::{Entry, SET_WATCHES};
 use crate::nemesis::News;
+use crate::net::{Near, Wire, WireState};
 use crate::outcome::Hit;
 use crate::queue::Due;
-use zebu_core::boundary::{CloseCause, Event, RoleName, SyncBy, Vouch};
+use zebu_core::boundary::{CloseCause, Event, Port, RoleName, SyncBy, Vouch};
 use zebu_core::id::SessionId;
 use zebu_core::proto::{LoggedTxn, Txn};
 use zebu_core::quorum::{LearnerType, QuorumSystem};
@@ -88,6 +89,7 @@ impl World {
                 };
                 if node.role == RoleName::Observer {
                     self.coverage.hit(Hit::ObserverServes);
+                    self.note_master(s, how);
                 }
                 self.coverage.hit(how);
                 if self.healed_at.is_some() && how == Hit::LeaderServes {
@@ -152,7 +154,9 @@ impl World {
                 | CloseCause::OwnServerId
                 | CloseCause::DialTimeout
                 | CloseCause::Peer(_)
-                | CloseCause::NotLeading => Hit::PeerClosed,
+                | CloseCause::NotLeading
+                | CloseCause::ObserverBehind => Hit::PeerClosed,
+                CloseCause::NoObserverMaster => Hit::ObserverTurnedAway,
                 CloseCause::FrameLength(_)
                 | CloseCause::BadFrame
                 | CloseCause::UnknownOpcode(_)
@@ -191,8 +195,32 @@ impl World {
         self.coverage.hit(hit);
     }
 
+    /// The port at which it learns from another server.
+    fn learns_at(&self, s: usize) -> Option<Port> {
+        let mine = |w: &&Wire| {
+            let near = matches!(w.near, Near::Server { server, .. } if server as usize == s);
+            near && w.state == WireState::Open && matches!(w.port, Port::Quorum | Port::ObserverMaster)
+        };
+        self.wires.iter().rfind(mine).map(|w| w.port)
+    }
+
+    /// An observer serves: from whom does it learn?
+    fn note_master(&mut self, s: usize, how: Hit) {
+        let looks = self.nodes[s].config.ensemble.as_ref().is_some_and(|e| e.observer_master_port.is_some());
+        match self.learns_at(s) {
+            Some(Port::ObserverMaster) => {
+                self.coverage.hit(Hit::ObserverAtFollower);
+                self.coverage.hits(Hit::SnapAtFollower, u64::from(how == Hit::SyncSnap));
+            }
+            Some(_) | None => self.coverage.hits(Hit::ObserverFellBack, u64::from(looks)),
+        }
+    }
+
     /// A session has come to a server.
     fn note_home(&mut self, s: usize, session: SessionId) {
+        let at_follower =
+            self.nodes[s].role == RoleName::Observer && self.learns_at(s) == Some(Port::ObserverMaster);
+        self.coverage.hits(Hit::AttachedAtFollower, u64::from(at_follower));
         match self.homes.iter_mut().rfind(|(known, _)| *known == session) {
             Some((_, home)) => {
                 let moved = std::mem::replace(home, s as u8) != s as u8;
@@ -255,7 +283,8 @@ fn lost(why: &Lost) -> Option<Hit> {
         | Lost::Gap(_)
         | Lost::WrongCommit(_)
         | Lost::TooMuchPending
-        | Lost::BadSnapshot => return None,
+        | Lost::BadSnapshot
+        | Lost::Behind(_) => return None,
     })
 }
 

@@ -147,7 +147,11 @@ impl Node {
         if port == CLIENT_PORT {
             return Some(Port::Client);
         }
-        let member = self.config.ensemble.as_ref()?.members.member(self.id)?;
+        let ensemble = self.config.ensemble.as_ref()?;
+        if ensemble.observer_master_port == Some(port) {
+            return Some(Port::ObserverMaster);
+        }
+        let member = ensemble.members.member(self.id)?;
         let addr = member.addrs.iter().find(|a| port == a.quorum_port || port == a.election_port)?;
         Some(if port == addr.quorum_port { Port::Quorum } else { Port::Election })
     }

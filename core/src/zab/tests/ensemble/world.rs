@@ -218,6 +218,8 @@ impl World {
             last_counter: self.plan.last_counter,
             reconfig_enabled: false,
             force_snapshot: false,
+            observer_masters: false,
+            observer_size_limit: 32 << 20,
         }
     }
 
