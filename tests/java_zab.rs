@@ -26,6 +26,7 @@ fn settings() -> Settings {
         finalize_wait: Span::ZERO,
         last_counter: Settings::LAST_COUNTER,
         force_snapshot: false,
+        epoch_wait: None,
         reconfig_enabled: false,
         observer_masters: false,
         observer_size_limit: 32 << 20,

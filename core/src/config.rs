@@ -93,6 +93,13 @@ pub struct EnsembleConfig {
     /// Bytes of those.
     #[serde(default = "held_back_bytes")]
     pub held_back_bytes: usize,
+    /// leaderServes: a leader with others beside it lets clients in.
+    #[serde(default = "yes")]
+    pub leader_serves: bool,
+    /// zookeeper.leader.maxTimeToWaitForEpoch, ms: from then on a leader that finds no followers gives up as soon as a voter looks
+    /// for a leader again. `None`: it waits for initLimit.
+    #[serde(default)]
+    pub max_time_to_wait_for_epoch_ms: Option<u64>,
     /// The last counter that an epoch may use.
     pub last_counter: u32,
     /// localSessionsEnabled.
@@ -119,6 +126,10 @@ fn held_back_count() -> usize {
 
 fn held_back_bytes() -> usize {
     64 << 20
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Times of the election, ms.
@@ -174,6 +185,8 @@ impl EnsembleConfig {
             force_snapshot_sync: false,
             held_back_count: held_back_count(),
             held_back_bytes: held_back_bytes(),
+            leader_serves: true,
+            max_time_to_wait_for_epoch_ms: None,
             last_counter: u32::MAX - 1,
             local_sessions: false,
             local_upgrading: false,

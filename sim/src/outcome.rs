@@ -153,6 +153,8 @@ hits! {
     LogUnread = "log_unread";
     /// A leader was bound to send snapshots, and sent one.
     SyncForced = "synced_forced";
+    /// A leader left a client to the others.
+    LeaderShut = "leader_shut";
     /// An observer began to serve.
     ObserverServes = "observers_serve";
     /// An observer began to serve, and learns from a follower.

@@ -137,6 +137,9 @@ impl Scenario {
         let separate_log_dir = r.chance(300);
         let shadows = r.pick(&[0, 50, 300]);
         let left = shape::left(&config, &mut r);
+        if let Some(e) = &mut config.ensemble {
+            e.leader_serves = shape::leader_serves(&e.members, left, seed);
+        }
         let frame = Scenario {
             seed,
             config,
@@ -157,6 +160,10 @@ impl Scenario {
         let servers = self.clocks.len() as u8;
         let mix = Mix::draw(self.seed, &self.config, until, clients, write_ms);
         self.clients = (0..clients).map(|c| workload::plan(&mix, c, servers, self.left.servers)).collect();
+        if self.config.ensemble.as_ref().is_some_and(|e| !e.leader_serves) {
+            // Whoever knows one server only would wait for as long as that one leads.
+            self.clients.iter_mut().for_each(|c| c.servers = (0..servers).collect());
+        }
         self.raws = raw::plans(self.seed, until, servers);
         let busy: Vec<u64> = self.clients.iter().flat_map(|c| c.ops.iter().map(|o| o.at)).collect();
         self.faults = nemesis::faults(&Stage {

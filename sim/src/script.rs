@@ -13,9 +13,9 @@
 //! A block is commands, `----`, log, and a blank line. What the servers say to each other is delivered at once, and disks
 //! are as quick, but where the story holds them:
 //!
-//! - `ensemble N [observers N] [window N] [counter N] [snap N] [factor N] [force snapshot] [masters followers]`:
+//! - `ensemble N [observers N] [window N] [counter N] [snap N] [factor N] [force snapshot] [masters followers] [leader aside]`:
 //!   commitLogCount, the last counter of an epoch, snapCount, snapshotSizeFactor in thousandths, forceSnapshotSync, observers
-//!   learn from followers
+//!   learn from followers, leaderServes=no
 //! - `start [N…]`, `kill N…` (the page cache stays), `power N…` (what was not synced is lost), `stop N` (in order), `wipe N`,
 //!   `join N` (a server that no configuration knows yet)
 //! - `run [ms]`: time passes; `log none|all`: write less of what happens
@@ -171,10 +171,12 @@ fn shape(words: &[&str]) -> Result<Shape, String> {
         factor: 330,
         force: false,
         masters: false,
+        serves: true,
     };
     for pair in rest.chunks(2) {
         match *pair {
             ["factor", n] => shape.factor = number(n)? as u64,
+            ["leader", "aside"] => shape.serves = false,
             ["force", "snapshot"] => shape.force = true,
             ["observers", n] => shape.observers = number(n)?,
             ["window", n] => shape.window = number(n)?,

@@ -105,6 +105,13 @@ pub(crate) fn synchronisation(ensemble: &mut EnsembleConfig, seed: u64) {
     let mut r = Stream::new(seed, Purpose::Shape, 3, 0);
     ensemble.snapshot_size_factor = r.pick(&[None, Some(0), Some(0), Some(330), Some(2000)]);
     ensemble.force_snapshot_sync = r.chance(30);
+    ensemble.max_time_to_wait_for_epoch_ms = r.chance(100).then(|| r.log_uniform(10, 1000));
+}
+
+/// A leader that leaves the clients to the others, if some are left for them.
+pub(crate) fn leader_serves(members: &QuorumVerifier, left: Left, seed: u64) -> bool {
+    let lasting = members.members().count() - left.servers.count_ones() as usize;
+    lasting == 1 || !Stream::new(seed, Purpose::Shape, 4, 0).chance(60)
 }
 
 /// The port of observer masters.

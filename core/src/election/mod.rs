@@ -70,6 +70,8 @@ pub enum Outcome {
     Decided(Decision),
     /// A newer configuration is in force: store it. It has been taken over here.
     Adopted(Arc<QuorumVerifier>),
+    /// This server has a leader, or is one, and a voter looks for one.
+    VoterLooks,
 }
 
 /// The election port of one server, from its start to its end.
@@ -133,6 +135,12 @@ impl Election {
             // A message that cannot be read is dropped, as in Java; it may be a newer version's.
             if let Ok(notification) = Notification::decode(&message) {
                 let mut said = Vec::new();
+                if notification.state == ServerState::Looking
+                    && self.fle.state() != ServerState::Looking
+                    && self.fle.view().is_voter(from)
+                {
+                    outcomes.push(Outcome::VoterLooks);
+                }
                 self.fle.received(step.now, from, &notification, &mut said);
                 outcomes.append(&mut self.carry_out(step, said));
             }

@@ -42,6 +42,8 @@ pub(super) struct Base {
     pub(super) stats: Stats,
     /// Requests in all lines.
     pub(super) waiting: usize,
+    /// Voters of the configuration in force.
+    pub(super) voters: usize,
     /// The outputs of the step under way.
     pub(super) out: Vec<Output>,
     /// Kept empty between applies.
@@ -227,11 +229,26 @@ impl Base {
     /// How many requests of one connection may wait. While more wait in all than globalOutstandingLimit allows, it is an equal
     /// part of the limit, one at least, so that whoever asks much does not shut the others out.
     pub(super) fn share(&self) -> usize {
-        let limit = self.config.global_outstanding_limit as usize;
+        let limit = self.outstanding_limit();
         if self.waiting <= limit {
             return usize::MAX;
         }
         (limit / self.conns.len().max(1)).max(1)
+    }
+
+    /// globalOutstandingLimit is the ensemble's: of three voters or more, each but one has an equal part of it. Answers to
+    /// `LeaderZooKeeperServer.getGlobalOutstandingLimit` and its like.
+    pub(super) fn outstanding_limit(&self) -> usize {
+        let limit = self.config.global_outstanding_limit as usize;
+        match self.role {
+            RoleName::Leader | RoleName::Follower if self.voters > 2 => limit / (self.voters - 1),
+            RoleName::Leader
+            | RoleName::Follower
+            | RoleName::Standalone
+            | RoleName::Looking
+            | RoleName::Observer
+            | RoleName::ReadOnly => limit,
+        }
     }
 
     /// Tells everyone who watches, before any reply that shows the change.

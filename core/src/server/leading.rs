@@ -49,6 +49,8 @@ pub(super) struct Leading {
     snapshots: Snapshots,
     logs: Logs,
     rules: ConfigRules,
+    /// Clients too: leaderServes.
+    lets_in: bool,
     /// A reconfiguration was proposed and the election does not know of it yet.
     new_config: bool,
     stopping: bool,
@@ -92,7 +94,8 @@ impl Clients for Leading {
     fn door(&self) -> Door {
         match self.phase {
             Phase::Preparing | Phase::Over => Door::Shut,
-            Phase::Serving if self.stopping || self.zab.next_zxid().is_none() => Door::Closing,
+            Phase::Serving if !self.may_propose() => Door::Closing,
+            Phase::Serving if !self.lets_in => Door::Shut,
             Phase::Serving => Door::Open,
         }
     }
@@ -140,6 +143,7 @@ impl Leading {
     /// A server that was elected.
     pub(super) fn begin(base: &mut Base, m: &mut Member, history: History) -> (Leading, Option<Next>) {
         base.become_role(RoleName::Leader);
+        m.voter_looks = false;
         let mut out = Vec::new();
         let zab = Leader::new(m.me, m.zab, history, m.view().clone(), base.now.mono, &mut out);
         let mut leading = Leading {
@@ -157,6 +161,7 @@ impl Leading {
             snapshots: Snapshots::default(),
             logs: Logs::default(),
             rules: base.config.ensemble.as_ref().map_or(ConfigRules::default(), |e| e.rules),
+            lets_in: lets_in(base, m),
             new_config: false,
             stopping: false,
         };
@@ -186,9 +191,14 @@ impl Leading {
 
     pub(super) fn next_wake(&self, base: &Base) -> impl Iterator<Item = (Time, Timer)> {
         // Chores wait while nothing can be proposed.
-        let chores = (self.door() == Door::Open).then(|| self.proposer.next_wake(base));
+        let chores = self.may_propose().then(|| self.proposer.next_wake(base));
         let zab = self.zab.next_wake().map(|at| (at, Timer::Zab));
         base.next_wake().chain(chores.into_iter().flatten()).chain(zab)
+    }
+
+    /// Something new may get a zxid.
+    fn may_propose(&self) -> bool {
+        self.phase == Phase::Serving && !self.stopping && self.zab.next_zxid().is_some()
     }
 
     fn with_zab(&mut self, call: impl FnOnce(&mut Leader, &mut Vec<ZabOut>)) {
@@ -201,6 +211,9 @@ impl Leading {
     pub(super) fn on(&mut self, base: &mut Base, m: &mut Member, input: Input<'_>) -> Option<Next> {
         let (_, input) = m.hear(base, input);
         let now = base.now.mono;
+        if std::mem::take(&mut m.voter_looks) {
+            self.with_zab(|zab, out| zab.voter_looks(now, out));
+        }
         match input {
             None => {}
             Some(Input::Wake) => self.with_zab(|zab, out| zab.wake(now, out)),
@@ -281,7 +294,7 @@ impl Leading {
     }
 
     fn chores(&mut self, base: &mut Base) {
-        while self.door() == Door::Open
+        while self.may_propose()
             && let Some(chore) = self.proposer.chore(base)
         {
             match chore {
@@ -410,6 +423,7 @@ impl Leading {
         let QuorumView { committed, last_seen } = self.zab.view().clone();
         m.take_up_config(base, committed);
         m.see_config(base, last_seen);
+        self.lets_in = lets_in(base, m);
     }
 
     fn lost(&mut self, base: &mut Base, m: &mut Member, why: Lost) -> Option<Next> {
@@ -538,7 +552,7 @@ impl Leading {
 
     /// A learner forwards what one of its clients asks.
     fn forwarded(&mut self, base: &mut Base, conn: Conn, request: ForwardedRequest) {
-        if self.door() != Door::Open {
+        if !self.may_propose() {
             // The role is about to end, and the connection with it.
             return;
         }
@@ -630,4 +644,10 @@ impl Leading {
         let valid = base.sessions.is_live(session);
         self.with_zab(|zab, out| zab.revalidated(learner, session, valid, out));
     }
+}
+
+/// leaderServes=no leaves the clients to the others, if there are any.
+fn lets_in(base: &Base, m: &Member) -> bool {
+    let serves = base.config.ensemble.as_ref().is_none_or(|e| e.leader_serves);
+    serves || m.view().committed.members().count() == 1
 }

@@ -31,6 +31,8 @@ pub(super) struct Member {
     /// This server's election port by its settings.
     own: Addr,
     pub(super) observer_delay: Span,
+    /// A voter looks for a leader, though this server has settled for one.
+    pub(super) voter_looks: bool,
     pub(super) dials: Dials,
     pub(super) peers: Peers,
     pub(super) masters: Masters,
@@ -72,6 +74,7 @@ impl Member {
                 force_snapshot: config.force_snapshot_sync,
                 observer_masters: config.observer_master_port.is_some(),
                 observer_size_limit: config.observer_size_limit,
+                epoch_wait: config.max_time_to_wait_for_epoch_ms.map(ms),
             },
             election_settings: election::Settings {
                 min_interval: ms(times.min_notification_ms),
@@ -88,6 +91,7 @@ impl Member {
             view: reconfig::recovered(config, recovered),
             own: own.expect("a member's settings list it"),
             observer_delay: ms(times.observer_delay_ms),
+            voter_looks: false,
             dials: Dials::default(),
             peers: Peers::default(),
             masters: Masters::new(config.observer_master_port),
@@ -171,7 +175,11 @@ impl Member {
                         ServerState::Looking => Next::Look,
                     });
                 }
-                Outcome::Adopted(config) => base.event(Event::Reconfigured { text: config.to_string() }),
+                Outcome::Adopted(config) => {
+                    self.goes_by(base, &config);
+                    base.event(Event::Reconfigured { text: config.to_string() });
+                }
+                Outcome::VoterLooks => self.voter_looks = true,
             }
         }
         next

@@ -111,7 +111,7 @@ impl Server {
         let (local_sessions, local_upgrading) =
             config.ensemble.as_ref().map_or((false, false), |e| (e.local_sessions, e.local_upgrading));
         let (tree, store) = Store::open(recovered, &config, rng.seed(), &mut out);
-        let base = Base {
+        let mut base = Base {
             now,
             started: now,
             role: RoleName::Standalone,
@@ -125,6 +125,7 @@ impl Server {
             connecting: BTreeMap::new(),
             stats: Stats::default(),
             waiting: 0,
+            voters: 0,
             out,
             changes: Vec::new(),
             wrong: None,
@@ -132,7 +133,10 @@ impl Server {
         };
         let role = match member {
             None => Role::Solo(Solo::new(&base)),
-            Some((member, history)) => Role::Looking(Box::new(member), Looking::recovering(history)),
+            Some((member, history)) => {
+                member.goes_by(&mut base, &member.view().committed);
+                Role::Looking(Box::new(member), Looking::recovering(history))
+            }
         };
         Server { base, role }
     }

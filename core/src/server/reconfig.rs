@@ -68,6 +68,14 @@ impl Member {
         self.set_view(base, QuorumView { committed, last_seen });
     }
 
+    /// What the rest of the server goes by of the configuration in force.
+    pub(super) fn goes_by(&self, base: &mut Base, config: &QuorumVerifier) {
+        base.voters = config.voters().count();
+        if let Some(addr) = config.member(self.me).and_then(|m| m.client.as_ref()) {
+            base.config.host.client_port = addr.port;
+        }
+    }
+
     /// A configuration is in force. True: it is another one than before.
     pub(super) fn take_up_config(&mut self, base: &mut Base, config: Arc<QuorumVerifier>) -> bool {
         let QuorumView { committed, last_seen } = self.view().clone();
@@ -75,6 +83,7 @@ impl Member {
             return false;
         }
         let last_seen = if last_seen.version > config.version { last_seen } else { config.clone() };
+        self.goes_by(base, &config);
         base.event(Event::Reconfigured { text: config.to_string() });
         self.set_view(base, QuorumView { committed: config, last_seen });
         true

@@ -414,6 +414,19 @@ fn members_join_and_leave_the_leader_too() {
 }
 
 #[test]
+fn a_client_port_that_moves_and_a_limit_that_is_shared() {
+    let mut t = Cluster::new(&members(3, 1));
+    t.pass(2000);
+    let limits: Vec<usize> = t.servers.iter().flatten().map(|s| s.base.outstanding_limit()).collect();
+    assert_eq!(limits, [500, 500, 500, 1000], "voters have equal parts, observers all of it");
+    let (c, _) = t.connect(0, None);
+    assert_eq!(t.call(c, 1, &reconfig(Some("server.1=s1:2888:3888:participant;2199"), None)).0.err, 0);
+    let port = |s: usize| t.servers[s].as_ref().expect("it runs").base.config.host.client_port;
+    assert_eq!(port(0), 2199, "what conf shows");
+    assert_ne!(port(1), 2199);
+}
+
+#[test]
 fn local_sessions_are_upgraded_by_their_first_ephemeral() {
     let mut t = Cluster::with(&members(3, 0), true);
     t.pass(2000);

@@ -38,7 +38,7 @@ pub struct Leader {
 #[derive(Clone, Debug)]
 pub(super) enum Phase {
     /// Which epoch? Waits for the FOLLOWERINFO of a quorum.
-    Discovery { connecting: BTreeSet<ServerId>, until: Time },
+    Discovery { connecting: BTreeSet<ServerId>, since: Time, until: Time },
     /// The epoch is found, acceptedEpoch not durable yet.
     Accepting,
     /// The epoch is offered. Waits for the ACKEPOCH of a quorum.
@@ -62,7 +62,8 @@ impl Leader {
         out: &mut Vec<ZabOut>,
     ) -> Leader {
         let epoch = history.heard().next();
-        let phase = Phase::Discovery { connecting: BTreeSet::new(), until: now + settings.first_contact() };
+        let until = now + settings.first_contact();
+        let phase = Phase::Discovery { connecting: BTreeSet::new(), since: now, until };
         let next_ping = now + Span(settings.tick.0 / 2);
         let mut leader = Leader {
             me,
@@ -205,6 +206,16 @@ impl Leader {
                 | FromLearner::Request(_)
                 | FromLearner::Revalidate { .. },
             ) => self.close(conn, Cause::Unexpected(kind), out),
+        }
+    }
+
+    /// A voter looks for a leader: it does not follow this one. After maxTimeToWaitForEpoch that ends the wait for followers.
+    /// Answers to `reportLookingSid`.
+    pub fn voter_looks(&mut self, now: Time, out: &mut Vec<ZabOut>) {
+        if let (Phase::Discovery { since, .. }, Some(wait)) = (&self.phase, self.settings.epoch_wait)
+            && now.since(*since) > wait
+        {
+            self.lose(Lost::NoQuorum(Awaited::Followers), out);
         }
     }
 

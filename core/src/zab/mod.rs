@@ -60,6 +60,8 @@ pub struct Settings {
     pub observer_masters: bool,
     /// zookeeper.observerMaster.sizeLimit: bytes of transactions that may wait for one observer.
     pub observer_size_limit: usize,
+    /// zookeeper.leader.maxTimeToWaitForEpoch.
+    pub epoch_wait: Option<Span>,
 }
 
 impl Settings {

@@ -24,6 +24,7 @@ fn settings() -> Settings {
         force_snapshot: false,
         observer_masters: false,
         observer_size_limit: 32 << 20,
+        epoch_wait: None,
     }
 }
 

@@ -37,6 +37,8 @@ pub(super) struct Membership {
     /// 0: none.
     observer_master_port: u16,
     observer_size_limit: Option<usize>,
+    leader_serves: bool,
+    max_time_to_wait_for_epoch_ms: Option<u64>,
     /// A protection among members that is switched on.
     protection: Option<Entry>,
     /// quorumListenOnAllIPs.
@@ -63,6 +65,8 @@ impl Default for Membership {
             force_snapshot_sync: false,
             observer_master_port: 0,
             observer_size_limit: None,
+            leader_serves: true,
+            max_time_to_wait_for_epoch_ms: None,
             protection: None,
             listen_on_all: false,
             bind_retry: 3,
@@ -117,10 +121,10 @@ impl Membership {
                     self.protection = Some(e.clone());
                 }
             }
-            "leaderServes" => {
-                if !r.yes(e)? {
-                    r.warn(e, WarningKind::NotYet);
-                }
+            "leaderServes" => self.leader_serves = r.yes(e)?,
+            "leader.maxTimeToWaitForEpoch" => {
+                let ms: i64 = r.number(e, -1, INT_MAX)?;
+                self.max_time_to_wait_for_epoch_ms = u64::try_from(ms).ok();
             }
             "observerMasterPort" => self.observer_master_port = r.number(e, 0, u16::MAX.into())?,
             "observerMaster.sizeLimit" => self.observer_size_limit = Some(r.number(e, 1, INT_MAX)?),
@@ -215,6 +219,8 @@ impl Membership {
         config.force_snapshot_sync = self.force_snapshot_sync;
         config.observer_master_port = Some(self.observer_master_port).filter(|port| *port > 0);
         config.observer_size_limit = self.observer_size_limit.unwrap_or(config.observer_size_limit);
+        config.leader_serves = self.leader_serves;
+        config.max_time_to_wait_for_epoch_ms = self.max_time_to_wait_for_epoch_ms;
         Ok(Part::Member(me, Box::new(config)))
     }
 

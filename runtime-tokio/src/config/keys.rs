@@ -32,7 +32,6 @@ const NO_EFFECT: [&str; 43] = [
     // ensembles
     "connectToLearnerMasterLimit",
     "syncEnabled",
-    "leader.maxTimeToWaitForEpoch",
     "leader.maxConcurrentSnapSyncs",
     "leader.maxConcurrentDiffSyncs",
     "leaderConnectDelayDuringRetryMs",

@@ -211,7 +211,7 @@ fn every_key_of_an_ensemble_lands_where_it_belongs() {
         standaloneEnabled=false\nreconfigEnabled=true\nlocalSessionsEnabled=true\nlocalSessionsUpgradingEnabled=true\nreadonlymode.enabled=true\nmultiAddress.enabled=true\nquorumListenOnAllIPs=true\n\
         cnxTimeout=11\nquorumCnxnTimeoutMs=12\nzookeeper.fastleader.minNotificationInterval=13\n\
         fastleader.maxNotificationInterval=14\nobserver.election.DelayMs=15\nzookeeper.commitLogCount=900\n\
-        electionPortBindRetry=0\nsnapshotSizeFactor=0.5\nzookeeper.forceSnapshotSync=true\nleaderServes=yes\n\
+        electionPortBindRetry=0\nsnapshotSizeFactor=0.5\nzookeeper.forceSnapshotSync=true\nleaderServes=no\nleader.maxTimeToWaitForEpoch=16\n\
         observerMasterPort=2191\nzookeeper.observerMaster.sizeLimit=1000\nclientPort=9\n\
         server.1=a:1:2|b:1:2\nserver.2=[::1]:1:2:participant\nserver.3=c:1:2\nserver.4=d:1:2:observer;127.0.0.1:9\n\
         group.1=1:2:3\nweight.1=2\nversion=1f";
@@ -243,6 +243,8 @@ fn every_key_of_an_ensemble_lands_where_it_belongs() {
         force_snapshot_sync: true,
         observer_master_port: Some(2191),
         observer_size_limit: 1000,
+        leader_serves: false,
+        max_time_to_wait_for_epoch_ms: Some(16),
         election: ElectionTimes {
             dial_timeout_ms: 11,
             handshake_timeout_ms: Some(12),

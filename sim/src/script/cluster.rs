@@ -131,6 +131,8 @@ pub(super) struct Shape {
     pub(super) force: bool,
     /// Observers learn from followers.
     pub(super) masters: bool,
+    /// leaderServes.
+    pub(super) serves: bool,
 }
 
 /// See the module.
@@ -209,6 +211,7 @@ impl Cluster {
         ensemble.snapshot_size_factor = Some(self.shape.factor);
         ensemble.force_snapshot_sync = self.shape.force;
         ensemble.observer_master_port = self.shape.masters.then_some(MASTER_PORT);
+        ensemble.leader_serves = self.shape.serves;
         let config = Config {
             server_id: ServerId(sid as i64),
             tick_ms: 200,

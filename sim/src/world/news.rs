@@ -157,6 +157,9 @@ impl World {
                 | CloseCause::NotLeading
                 | CloseCause::ObserverBehind => Hit::PeerClosed,
                 CloseCause::NoObserverMaster => Hit::ObserverTurnedAway,
+                CloseCause::NotServing if self.nodes[s].serving && self.nodes[s].role == RoleName::Leader => {
+                    Hit::LeaderShut
+                }
                 CloseCause::FrameLength(_)
                 | CloseCause::BadFrame
                 | CloseCause::UnknownOpcode(_)

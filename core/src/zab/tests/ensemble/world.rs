@@ -220,6 +220,7 @@ impl World {
             force_snapshot: false,
             observer_masters: false,
             observer_size_limit: 32 << 20,
+            epoch_wait: None,
         }
     }
 
