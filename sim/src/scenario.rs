@@ -161,8 +161,13 @@ impl Scenario {
         let mix = Mix::draw(self.seed, &self.config, until, clients, write_ms);
         self.clients = (0..clients).map(|c| workload::plan(&mix, c, servers, self.left.servers)).collect();
         if self.config.ensemble.as_ref().is_some_and(|e| !e.leader_serves) {
-            // Whoever knows one server only would wait for as long as that one leads.
-            self.clients.iter_mut().for_each(|c| c.servers = (0..servers).collect());
+            // Whoever knows one server only would wait for as long as that one leads; and whoever knows all has so much less time
+            // for each.
+            let least = (u64::from(servers) * write_ms) as i32;
+            for client in &mut self.clients {
+                client.servers = (0..servers).collect();
+                client.timeout_ms = client.timeout_ms.max(least);
+            }
         }
         self.raws = raw::plans(self.seed, until, servers);
         let busy: Vec<u64> = self.clients.iter().flat_map(|c| c.ops.iter().map(|o| o.at)).collect();
