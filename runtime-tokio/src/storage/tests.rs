@@ -205,3 +205,22 @@ fn the_threads_carry_out_what_is_queued_before_they_end() {
     assert!(rest.contains(&durable(Lane::Log, 99)));
     assert_eq!(content(&dirs, LOG).len(), 99);
 }
+
+#[test]
+fn pieces_are_read_as_far_as_the_file_goes() {
+    let (_temp, dirs) = dirs();
+    std::fs::write(dirs.file(LOG), "0123456789").unwrap();
+    let (reported, reports) = mpsc::channel();
+    let storage = Storage::start(&dirs, move |r| reported.send(r).unwrap()).unwrap();
+    let ask = |no, file, at, len| {
+        storage.read(Piece { read: ReadNo(no), file, at, len });
+        match reports.recv_timeout(Duration::from_secs(10)).unwrap() {
+            DiskReport::Read { read: ReadNo(n), bytes } if n == no => bytes,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(ask(1, LOG, 2, 3).as_deref(), Some(&b"234"[..]));
+    assert_eq!(ask(2, LOG, 8, 5).as_deref(), Some(&b"89"[..]));
+    assert_eq!(ask(3, LOG, 20, 5).as_deref(), Some(&b""[..]));
+    assert_eq!(ask(4, NEXT, 0, 5), None, "there is no such file");
+}
