@@ -31,6 +31,7 @@ impl Bench {
             last_counter: Settings::LAST_COUNTER,
             reconfig_enabled: true,
             force_snapshot: false,
+            epoch_wait: None,
             observer_masters: true,
             observer_size_limit: size_limit,
         };
