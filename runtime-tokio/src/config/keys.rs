@@ -28,7 +28,7 @@ pub(super) fn fate(key: &str) -> Option<Fate> {
 const PROTECTIONS: [&str; 2] = ["enforce.auth.enabled", "sessionRequireClientSASLAuth"];
 
 /// Sorted by what they belong to.
-const NO_EFFECT: [&str; 43] = [
+const NO_EFFECT: [&str; 42] = [
     // ensembles
     "connectToLearnerMasterLimit",
     "syncEnabled",
