@@ -105,12 +105,13 @@ class Member(servers.Server):
 
 
 class Ensemble:
-    """Servers 1, 2, …; {sid: kind}. A context manager that leaves none running. `joiners` are not in the others' lines."""
+    """Servers 1, 2, …; {sid: kind}. A context manager that leaves none running. `joiners` are not in the others' lines; `apart`: each
+    has a loopback address of its own, for a port that all of them have."""
 
-    def __init__(self, name, kinds, observers=(), joiners=(), **settings):
+    def __init__(self, name, kinds, observers=(), joiners=(), apart=False, **settings):
         top = servers.folder()
         ports = {s: (servers.free_port(), servers.free_port(), servers.free_port()) for s in kinds}
-        self.lines = {s: "server.%d=127.0.0.1:%d:%d:%s;127.0.0.1:%d" % (s, *ports[s][:2], "observer" if s in observers else "participant", ports[s][2]) for s in kinds}
+        self.lines = {s: "server.%d=127.0.0.%d:%d:%d:%s;127.0.0.1:%d" % (s, s if apart else 1, *ports[s][:2], "observer" if s in observers else "participant", ports[s][2]) for s in kinds}
         self.all = {}
         for s, kind in kinds.items():
             lines = "".join(self.lines[other] + "\n" for other in kinds if other == s or other not in joiners)

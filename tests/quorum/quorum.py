@@ -10,7 +10,7 @@ from kazoo.security import CREATOR_ALL_ACL, Id
 
 results = servers.Results()
 ZEBU = "java" if "--java" in sys.argv else "zebu"
-LIMIT = 280      # seconds for all of it
+LIMIT = 400      # seconds for all of it
 seeds = iter(range(1, 1000))
 
 
@@ -432,13 +432,73 @@ def reconfiguration():
         complaints(results, "reconfig", e, RECONFIGURED)
 
 
+def learns_from(port):
+    """How many connections each server has at this port: {the last number of its address: connections}."""
+    found = {}
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with open(table) as f:
+            for _, _, remote, state, *_ in map(str.split, list(f)[1:]):
+                host, _, at = remote.partition(":")
+                if int(at, 16) == port and state == "01":
+                    last = int(host[-8:-6], 16)
+                    found[last] = found.get(last, 0) + 1
+    return found
+
+
+def masters():
+    """Observers of both kinds learn from a follower: a real one, then Zebu, then whoever follows the next leader."""
+    port = servers.free_port()
+    with Ensemble("masters", {1: "java", 2: ZEBU, 3: "java", 4: ZEBU, 5: "java"}, observers=[4, 5], apart=True, observerMasterPort=port) as e:
+        e.start(1, 3)
+        results.equal("masters: who leads", e.leader(), 3)
+        tree.work(e[1].port, next(seeds), 50)
+        synchronised("observer of a real follower", e, 4, "SNAP")
+        results.equal("observer of a real follower: its connection", learns_from(port), {1: 1})
+        clients("observer of a real follower", e[4], e[3])
+        expiry("observer of a real follower", e[4], e[3])
+        # To a real leader observers of one real follower are the same.
+        moves("observer of a real follower", e[4], e[3])
+        rejoin("observer of a real follower", e, 4, "DIFF", 1)
+        same_trees("observer of a real follower", e)
+        # Another follower: Zebu has both observers.
+        e.start(2)
+        e[1].kill()
+        until("the observer goes to the other follower", lambda: learns_from(port) == {2: 1})
+        synchronised("real observer of a follower", e, 5, "SNAP")
+        results.equal("real observer of a follower: its connection", learns_from(port), {2: 2})
+        clients("real observer of a follower", e[5], e[4])
+        expiry("real observer of a follower", e[5], e[3])
+        moves("real observer of a follower, leader", e[5], e[3])
+        if ZEBU == "zebu":
+            moves("real observer of a follower, another one", e[5], e[4])
+            moves("real observer of a follower, that follower", e[5], e[2])
+        rejoin("real observer of a follower", e, 5, "DIFF", 2)
+        rejoin("real observer of a follower, wiped", e, 5, "SNAP", 2)
+        same_trees("real observer of a follower", e)
+        # The leader changes: they go on, wherever.
+        e.start(1)
+        e.leader()
+        writer = Writer(e)
+        writer.progress()
+        e[3].kill()
+        new = e.leader()
+        results.check("masters: nobody learns from the old leader", set(learns_from(port)) <= {1, 2}, learns_from(port))
+        print("masters: %d leads, connections at the others' port: %s" % (new, learns_from(port)), flush=True)
+        writer.progress()
+        e.start(3)
+        e.leader()
+        writer.finish(results, "masters", e)
+        same_trees("masters", e)
+        complaints(results, "masters", e)
+
+
 def main():
     logging.disable(logging.CRITICAL)     # kazoo's words about broken connections
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))
     signal.signal(signal.SIGALRM, lambda *_: sys.exit("FAILED the tests do not end within %d s" % LIMIT))
     signal.alarm(LIMIT)
     names = [a for a in sys.argv[1:] if a != "--java"]
-    for scenario in (follower, leader, swap, reconfiguration):
+    for scenario in (follower, leader, swap, reconfiguration, masters):
         if names and scenario.__name__ not in names:
             continue
         start = time.monotonic()

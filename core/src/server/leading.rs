@@ -10,6 +10,7 @@ use super::line::Commit;
 use super::local;
 use super::logs::Logs;
 use super::member::{Member, Next};
+use super::observers;
 use super::proposer::{Asker, Chore, Committed, Proposal, Proposer, orphans};
 use super::reconfig;
 use super::snapshots::Snapshots;
@@ -559,6 +560,10 @@ impl Leading {
         let ForwardedRequest { session, cxid, op, body, authinfo } = request;
         let ids = authinfo.unwrap_or_default();
         let asker = Asker { session, cxid, ids: &ids };
+        if observers::has_moved(&ids) {
+            self.propose(base, asker, Proposal::Failed(ErrorCode::SessionMoved));
+            return;
+        }
         let mut r = Reader::new(&body);
         let refused = match OpCode::from_int(op) {
             Some(OpCode::Sync) => {

@@ -2,7 +2,7 @@
 //! whose. Answers to the observers' part of `FollowerZooKeeperServer`.
 //!
 //! To the leader a session of an observer is one of this follower's. So that nothing takes effect of the connection that it has
-//! left, it is known here at which observer it is used: what another one still forwards is dropped. Java lets that through.
+//! left, it is known here at which observer it is used: what another one still forwards fails. Java lets that through.
 
 use super::base::Base;
 use super::clients;
@@ -14,9 +14,9 @@ use crate::boundary::{CloseCause, Conn};
 use crate::id::{Epoch, ServerId, SessionId, Zxid};
 use crate::jute::Reader;
 use crate::limits;
-use crate::proto::{ForwardedRequest, OpCode, Request};
+use crate::proto::{ForwardedRequest, Id, OpCode, Request};
 use crate::zab::{Cause, Holding, ObserverMaster, ZabOut};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use std::collections::BTreeMap;
 
 /// See the module.
@@ -89,6 +89,24 @@ impl Observers {
         // Of local sessions nothing is known here; they are used at one server only.
         self.users.get(&request.session).is_none_or(|user| *user == User::Observer(conn))
     }
+}
+
+/// A scheme that no client can have an identity of: the request comes from where its session is not used any more.
+const MOVED: &str = "session-moved";
+
+/// Says the learner that a request's session has moved, under the same learner?
+pub(super) fn has_moved(ids: &[Id]) -> bool {
+    ids.iter().any(|id| id.scheme == MOVED)
+}
+
+/// A request that fails whoever leads, in the place of one that may not take effect: its observer waits for a transaction of its
+/// session and cxid, and Java's lets the session do nothing else before that.
+fn failing(request: ForwardedRequest, moved: bool) -> ForwardedRequest {
+    let mut body = BytesMut::new();
+    Request::Delete { path: "/".to_owned(), version: -1 }.encode(&mut body);
+    let ids = moved.then(|| Id { scheme: MOVED.to_owned(), id: String::new() });
+    let (body, authinfo) = (body.freeze(), Some(ids.into_iter().collect()));
+    ForwardedRequest { op: OpCode::Delete as i32, body, authinfo, ..request }
 }
 
 /// Only what decodes is forwarded, as of this server's own clients: a Java leader does not stand anything else.
@@ -196,11 +214,9 @@ impl Learning {
     /// An observer forwards what one of its clients asks.
     fn relay(&mut self, conn: Conn, request: ForwardedRequest) {
         let Some(observers) = &mut self.observers else { return };
-        // What is dropped gets no answer: its client has left, or asked for nothing that there is.
         if !is_well_formed(&request) {
-            return;
-        }
-        if request.op == OpCode::Sync as i32 {
+            self.forward(failing(request, false));
+        } else if request.op == OpCode::Sync as i32 {
             self.last_tag += 1;
             let tag = self.last_tag;
             self.syncs.insert(tag, Asker::Observer(conn));
@@ -209,6 +225,8 @@ impl Learning {
             });
         } else if observers.takes(conn, &request) {
             self.forward(request);
+        } else {
+            self.forward(failing(request, true));
         }
     }
 
