@@ -54,7 +54,8 @@
 //!
 //! # Members of an ensemble
 //! The end of the log may not be history: a leader can have it cut off. So the tree gets the log only up to commitLogCount
-//! entries before its end, and the rest is [`Recovered::tail`]; but never less than what a fuzzy snapshot holds parts of.
+//! entries before its end, and the rest is [`Recovered::tail`]; but never less than what a fuzzy snapshot holds parts of. A
+//! reconfiguration that nothing behind it proves to be committed is held back, however far from the end: the tree's is in force.
 
 use super::appender::Place;
 use super::catalog::{Catalog, Health, Meaning, snapshot_name};
@@ -85,7 +86,7 @@ pub struct Recovered {
     /// The last transaction, [`Zxid::ZERO`] if there was none; in an ensemble the tree may be behind it.
     pub last_zxid: Zxid,
     /// In an ensemble: the end of the log, which the tree does not hold yet, since a leader may have it cut off. At most
-    /// commitLogCount transactions, from [`Tree::last_zxid`] on without a gap.
+    /// commitLogCount transactions, or from the last reconfiguration on, from [`Tree::last_zxid`] on without a gap.
     pub tail: Vec<(Zxid, Bytes)>,
     /// `acceptedEpoch`, of a server that was in a quorum.
     pub accepted_epoch: Option<i64>,
@@ -318,6 +319,8 @@ struct Replay {
     /// What is held back, and its bytes.
     held: VecDeque<(LoggedTxn, Bytes)>,
     held_bytes: usize,
+    /// The last reconfiguration, unless what follows proves that it is committed.
+    open: Option<Zxid>,
     /// In an ensemble: where each entry is.
     places: Vec<Place>,
     /// The tree tells what changed; nobody watches yet.
@@ -345,6 +348,7 @@ impl Replay {
             limits: config.ensemble.as_ref().map(|e| (e.held_back_count, e.held_back_bytes)),
             held: VecDeque::new(),
             held_bytes: 0,
+            open: None,
             places: Vec::new(),
             changes: Vec::new(),
         };
@@ -444,9 +448,19 @@ impl Replay {
         let Some((count, bytes)) = self.limits.filter(|_| self.digest.is_none()) else {
             return self.apply(&logged);
         };
+        let zxid = logged.header.zxid;
+        if let Txn::Reconfig { .. } = logged.txn {
+            // There is one at a time.
+            self.open = Some(zxid);
+        } else if self.open.is_some_and(|open| open.epoch() < zxid.epoch()) {
+            // A leader begins with what is committed.
+            self.open = None;
+        }
         self.held_bytes += body.len();
         self.held.push_back((logged, body));
-        while self.held.len() > count || self.held_bytes > bytes {
+        while (self.held.len() > count || self.held_bytes > bytes)
+            && self.held.front().is_some_and(|(first, _)| Some(first.header.zxid) != self.open)
+        {
             let (logged, body) = self.held.pop_front().expect("too much of it");
             self.held_bytes -= body.len();
             self.apply(&logged);

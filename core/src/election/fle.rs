@@ -5,6 +5,11 @@
 //! whenever its proposal changes. It decides when all needed quorums agree with it: at once if every voter does (those
 //! that cannot be reached apart), else after a quiet time in which a better vote may still come. Servers that have a
 //! leader answer with it; whoever hears the same leader from a quorum, and from that leader too, joins them.
+//!
+//! Where a configuration is proposed and perhaps committed, its quorum is needed too, and some that it would make electable
+//! may have more of the history than anyone who is so now: nobody can be elected without them. But those that do not know of the
+//! proposal would not vote for them. So they stand at some times and not at others, for longer and longer. (In ZooKeeper they
+//! never stand.)
 
 use super::Settings;
 use crate::id::{ServerId, Zxid};
@@ -90,6 +95,14 @@ struct Looking {
     decide_at: Option<Time>,
 }
 
+/// See [`FastLeaderElection::may_stand`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Standing {
+    stands: bool,
+    time: Span,
+    until: Time,
+}
+
 #[derive(Clone, Debug)]
 enum State {
     Looking(Looking),
@@ -112,6 +125,9 @@ pub(super) struct FastLeaderElection {
     current: (Vote, i64),
     /// Voters that a dial found nobody at.
     absent: BTreeSet<ServerId>,
+    /// How long this server has stood, or has not, and when that changes; of one that only a proposed configuration makes
+    /// electable.
+    standing: Standing,
     /// Non-voters that were answered a moment ago.
     answered: BTreeMap<ServerId, Time>,
     state: State,
@@ -137,6 +153,7 @@ impl FastLeaderElection {
             round: 0,
             current: (current, -1),
             absent: BTreeSet::new(),
+            standing: Standing { stands: false, time: Span::ZERO, until: now },
             answered: BTreeMap::new(),
             state: State::Settled(ServerState::Looking),
         };
@@ -147,6 +164,12 @@ impl FastLeaderElection {
     /// The role is over: look for a leader.
     pub(super) fn look(&mut self, now: Time, history: History, out: &mut Vec<Said>) {
         self.history = history;
+        let time = Span(self.settings.finalize_wait.0.saturating_add(2 * self.heard_interval().0));
+        self.standing = Standing { stands: false, time, until: now + time };
+        self.begin_round(now, out);
+    }
+
+    fn begin_round(&mut self, now: Time, out: &mut Vec<Said>) {
         // A peer may claim the last round there is; the rounds after it are all that one.
         self.round = self.round.saturating_add(1);
         self.state = State::Looking(Looking {
@@ -216,7 +239,10 @@ impl FastLeaderElection {
 
     pub(super) fn next_wake(&self) -> Option<Time> {
         match &self.state {
-            State::Looking(l) => Some(l.decide_at.map_or(l.resend_at, |at| at.min(l.resend_at))),
+            State::Looking(l) => {
+                let stand = self.may_stand().then_some(self.standing.until);
+                [Some(l.resend_at), l.decide_at, stand].into_iter().flatten().min()
+            }
             State::Settled(_) => None,
         }
     }
@@ -224,7 +250,14 @@ impl FastLeaderElection {
     pub(super) fn wake(&mut self, now: Time, out: &mut Vec<Said>) {
         self.tally(now, out);
         let heard_interval = self.heard_interval();
+        let changes = self.may_stand() && self.standing.until <= now;
         let State::Looking(l) = &mut self.state else { return };
+        if changes {
+            let Standing { stands, time, .. } = self.standing;
+            let time = Span(time.0.saturating_mul(2));
+            self.standing = Standing { stands: !stands, time, until: now + time };
+            return self.begin_round(now, out);
+        }
         if l.resend_at <= now {
             // The long pauses are for a network that is silent. Where others answer, the next answer may name a leader.
             let longest = if l.heard { heard_interval } else { self.settings.max_interval };
@@ -271,9 +304,22 @@ impl FastLeaderElection {
                 }
                 if self.view.is_voter(n.vote.leader) {
                     self.consider(now, from, n, out);
+                } else if asks && n.round > self.round {
+                    self.join_round(now, n.round, out);
                 }
             }
         }
+    }
+
+    /// A voter that names nobody, or none that is known here, has begun another round: its votes in this one are void.
+    fn join_round(&mut self, now: Time, round: i64, out: &mut Vec<Said>) {
+        let own = self.own_vote();
+        let State::Looking(l) = &mut self.state else { return };
+        self.round = round;
+        l.recvset.clear();
+        (l.proposal, l.decide_at) = (own, None);
+        self.tell_all(now, out);
+        self.tally(now, out);
     }
 
     /// Two servers that look, each no voter to the other, must not answer each other for ever, as fast as the network goes.
@@ -348,7 +394,9 @@ impl FastLeaderElection {
             l.recvset.clear();
             l.proposal = own;
         }
-        let better = self.view.committed.weight(n.vote.leader) != 0 && n.vote > l.proposal;
+        // Who is none by this server's configurations, but is ahead of its history, may be by one that it has missed.
+        let ahead = (n.vote.peer_epoch, n.vote.zxid) > (self.history.epoch, self.history.zxid);
+        let better = (ahead || self.view.is_electable(n.vote.leader)) && n.vote > l.proposal;
         if better {
             l.proposal = n.vote;
         }
@@ -401,7 +449,13 @@ impl FastLeaderElection {
             }
         };
         let supporters = agreeing(votes, told);
-        (leads && self.view.has_all_quorums(&supporters)).then_some(supporters)
+        // To follow, one quorum is enough. What this server has seen last and nobody committed may have no quorum any more, where others
+        // went on without it; that they may is decided between them and their leader, who has its quorums or will not serve.
+        let enough = match leader == self.me {
+            true => self.view.has_all_quorums(&supporters),
+            false => self.view.needed().any(|v| v.is_quorum(&supporters)),
+        };
+        (leads && enough).then_some(supporters)
     }
 
     /// Decides if the proposal has its quorums and nothing better can be expected.
@@ -460,21 +514,32 @@ impl FastLeaderElection {
         }
     }
 
-    /// The vote that this server begins a round with. Observers and servers outside the configuration name nobody.
+    /// The vote that this server begins a round with. Observers, servers outside the configuration and those that weigh nothing
+    /// name nobody.
     fn own_vote(&self) -> Vote {
         let nobody = ServerId(i64::MIN);
-        match self.view.committed.learner_type(self.me) {
+        // Whoever weighs nothing gets no other vote; and it has to vote for others where a proposed configuration counts it.
+        let electable = match self.may_stand() {
+            true => self.standing.stands,
+            false => self.view.is_electable(self.me),
+        };
+        match self.view.learner_type(self.me) {
             LearnerType::Observer => Vote { peer_epoch: i64::MIN, zxid: Zxid(i64::MIN), leader: nobody },
             LearnerType::Participant => Vote {
                 peer_epoch: self.history.epoch,
                 zxid: self.history.zxid,
-                leader: if self.view.committed.is_voter(self.me) { self.me } else { nobody },
+                leader: if electable { self.me } else { nobody },
             },
         }
     }
 
+    /// Only the proposed configuration makes this server electable.
+    fn may_stand(&self) -> bool {
+        !self.view.committed.is_electable(self.me) && self.view.is_electable(self.me)
+    }
+
     fn state_under(&self, leader: ServerId) -> ServerState {
-        match self.view.committed.learner_type(self.me) {
+        match self.view.learner_type(self.me) {
             LearnerType::Participant if leader == self.me => ServerState::Leading,
             LearnerType::Participant => ServerState::Following,
             LearnerType::Observer => ServerState::Observing,

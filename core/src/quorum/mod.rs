@@ -148,6 +148,11 @@ impl QuorumVerifier {
         }
     }
 
+    /// May it be elected?
+    pub fn is_electable(&self, sid: ServerId) -> bool {
+        self.is_voter(sid) && self.weight(sid) != 0
+    }
+
     /// The same configuration, as ZooKeeper sees it: of the same version, or with the same members, groups and weights.
     pub fn is_same(&self, other: &QuorumVerifier) -> bool {
         match (&self.system, &other.system) {
@@ -191,6 +196,17 @@ impl QuorumView {
     /// Are these servers all quorums that are needed?
     pub fn has_all_quorums(&self, acks: &BTreeSet<ServerId>) -> bool {
         self.needed().all(|v| v.is_quorum(acks))
+    }
+    /// May it be elected by any of these?
+    pub fn is_electable(&self, sid: ServerId) -> bool {
+        self.needed().any(|v| v.is_electable(sid))
+    }
+    /// What these configurations make of a server: it is no observer if it votes in either.
+    pub fn learner_type(&self, sid: ServerId) -> LearnerType {
+        match self.needed().any(|v| v.is_voter(sid)) {
+            true => LearnerType::Participant,
+            false => self.committed.learner_type(sid),
+        }
     }
     /// Does it vote in either?
     pub fn is_voter(&self, sid: ServerId) -> bool {

@@ -49,8 +49,9 @@ pub(super) struct Learning {
     pub(super) observers: Option<Observers>,
     kind: LearnerType,
     rules: ConfigRules,
-    /// A reconfiguration that has just been proposed.
+    /// A reconfiguration that has just been proposed, and the last one of this leader.
     proposed: Option<Arc<QuorumVerifier>>,
+    last_proposed: Option<Arc<QuorumVerifier>>,
     /// What NEWLEADER said; it is in force once the leader serves.
     new_config: Option<Arc<QuorumVerifier>>,
     stopping: bool,
@@ -182,6 +183,7 @@ impl Learning {
             kind,
             rules: base.config.ensemble.as_ref().map_or(ConfigRules::default(), |e| e.rules),
             proposed: None,
+            last_proposed: None,
             new_config: None,
             stopping: false,
         };
@@ -345,7 +347,8 @@ impl Learning {
 
     fn carry_out(&mut self, base: &mut Base, m: &mut Member) -> Option<Next> {
         if let Some(config) = self.proposed.take() {
-            m.see_config(base, config);
+            m.see_config(base, config.clone());
+            self.last_proposed = Some(config);
         }
         loop {
             while let Some(out) = self.todo.pop_front() {
@@ -488,6 +491,10 @@ impl Learning {
         base.begin_epoch(epoch);
         if let Some(config) = self.new_config.take() {
             m.take_up_config(base, config);
+        }
+        // It came before NEWLEADER, which tells of what is in force; now it is in the log.
+        if let Some(config) = self.last_proposed.take() {
+            m.see_config(base, config);
         }
         base.show_config(&m.view().committed);
         m.synchronised(epoch);

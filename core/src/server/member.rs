@@ -115,7 +115,7 @@ impl Member {
 
     /// What this server is by its configuration.
     pub(super) fn learner_type(&self) -> LearnerType {
-        self.view().committed.learner_type(self.me)
+        self.view().learner_type(self.me)
     }
 
     // ---- election ----

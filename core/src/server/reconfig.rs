@@ -9,7 +9,7 @@ use super::member::{Member, Next};
 use crate::boundary::Event;
 use crate::config::EnsembleConfig;
 use crate::disk::Recovered;
-use crate::id::{ServerId, SessionId, Zxid};
+use crate::id::{Epoch, ServerId, SessionId, Zxid};
 use crate::proto::{LoggedTxn, ServerState, Txn, TxnHeader};
 use crate::quorum::{ConfigRules, LearnerType, QuorumVerifier, QuorumView};
 use bytes::Bytes;
@@ -38,17 +38,34 @@ pub(super) fn recovered(config: &EnsembleConfig, recovered: &Recovered) -> Quoru
     if config.reconfig_enabled {
         let node = recovered.tree.get(CONFIG_NODE).and_then(|n| n.data.clone());
         let shown = node.and_then(|text| parse(&text, config.rules));
-        let logged = recovered.tail.iter().rev().find_map(|(_, body)| {
-            LoggedTxn::decode(body).ok().and_then(|logged| proposed(&logged.txn, config.rules))
-        });
+        let (known, logged) = in_tail(recovered, config.rules);
         let later = |old: &Arc<QuorumVerifier>, new: Option<Arc<QuorumVerifier>>| {
             new.filter(|new| new.version > old.version).unwrap_or_else(|| old.clone())
         };
-        committed = later(&committed, shown);
+        committed = later(&later(&committed, shown), known);
         last_seen = later(&last_seen, logged);
         last_seen = later(&committed, Some(last_seen));
     }
     QuorumView { committed, last_seen }
+}
+
+/// The last configuration in the log's tail, and the last one that must have been committed: the next is proposed only
+/// then, and a later epoch only begins with what is committed.
+fn in_tail(
+    recovered: &Recovered,
+    rules: ConfigRules,
+) -> (Option<Arc<QuorumVerifier>>, Option<Arc<QuorumVerifier>>) {
+    let (mut committed, mut last) = (None, None::<Arc<QuorumVerifier>>);
+    for (zxid, body) in &recovered.tail {
+        let newer = |config: &Arc<QuorumVerifier>| Epoch::of(*zxid) > Epoch::of(Zxid(config.version));
+        if last.as_ref().is_some_and(newer) {
+            committed.clone_from(&last);
+        }
+        if let Some(config) = LoggedTxn::decode(body).ok().and_then(|logged| proposed(&logged.txn, rules)) {
+            committed = last.replace(config).or(committed);
+        }
+    }
+    (committed, last)
 }
 
 impl Member {

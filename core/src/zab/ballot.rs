@@ -4,7 +4,7 @@ use crate::id::ServerId;
 use crate::quorum::QuorumView;
 use std::collections::BTreeSet;
 
-/// A vote under way. The configurations are those of its beginning, whatever is reconfigured meanwhile.
+/// A vote under way. The configurations are those of its beginning, until the one proposed then is in force.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Ballot {
     view: QuorumView,
@@ -24,6 +24,11 @@ impl Ballot {
     /// Counts it no longer.
     pub(super) fn forget(&mut self, sid: ServerId) {
         self.acks.remove(&sid);
+    }
+    /// Only these configurations count from here on.
+    pub(super) fn go_by(&mut self, view: QuorumView) {
+        self.acks.retain(|sid| view.is_voter(*sid));
+        self.view = view;
     }
     pub(super) fn acks(&self) -> &BTreeSet<ServerId> {
         &self.acks

@@ -180,6 +180,10 @@ impl Leader {
         self.release_syncs(out);
         if let Some(designated) = designated {
             self.view.committed = self.view.last_seen.clone();
+            // What is behind it needs the old quorum no more; of that, some may be observers now, whose acks do not count.
+            if let Phase::Broadcast(b) = &mut self.phase {
+                b.outstanding.iter_mut().for_each(|p| p.ballot.go_by(self.view.clone()));
+            }
             if designated != self.me {
                 self.lose(Lost::Deposed(designated), out);
             }
@@ -201,7 +205,8 @@ impl Leader {
     fn designated(&self, holders: &BTreeSet<ServerId>) -> ServerId {
         let QuorumView { committed, last_seen } = &self.view;
         let addrs = |v: &QuorumVerifier| v.member(self.me).map(|m| m.quorum_addrs().collect::<Vec<_>>());
-        if last_seen.is_voter(self.me) && addrs(committed) == addrs(last_seen) {
+        let stays = committed.member(self.me).is_none() || addrs(committed) == addrs(last_seen);
+        if last_seen.is_voter(self.me) && stays {
             return self.me;
         }
         let mut candidates: BTreeSet<ServerId> =

@@ -49,14 +49,16 @@ impl Leader {
         }
     }
 
-    /// getEpochToPropose: the epoch is higher than any that a quorum has accepted.
+    /// getEpochToPropose: the epoch is higher than any that a quorum has accepted; of the proposed configuration too, which may
+    /// have been committed without this server's knowledge. Java asks the committed one only, and may find an epoch that the
+    /// new members use already.
     pub(super) fn follower_came(&mut self, sid: ServerId, accepted: Epoch, out: &mut Vec<ZabOut>) {
         let Phase::Discovery { connecting, .. } = &mut self.phase else { return };
         self.epoch = self.epoch.max(accepted.next());
-        if self.view.committed.is_voter(sid) {
+        if self.view.is_voter(sid) {
             connecting.insert(sid);
         }
-        if connecting.contains(&self.me) && self.view.committed.is_quorum(connecting) {
+        if connecting.contains(&self.me) && self.view.has_all_quorums(connecting) {
             self.phase = Phase::Accepting;
             self.number_configuration();
             self.history.accept(self.epoch, out);
@@ -102,7 +104,7 @@ impl Leader {
                     if (current, last) > (self.history.current(), self.history.last()) {
                         return self.close(conn, Cause::FollowerAhead, out);
                     }
-                    if last != Zxid::NONE && self.view.committed.is_voter(id.sid) {
+                    if last != Zxid::NONE && self.view.is_voter(id.sid) {
                         electing.insert(id.sid);
                     }
                 }
@@ -115,7 +117,7 @@ impl Leader {
 
     fn establish_if_complete(&mut self, now: Time, out: &mut Vec<ZabOut>) {
         let Phase::EpochAcks { electing, .. } = &self.phase else { return };
-        if !self.view.committed.is_quorum(electing) {
+        if !self.view.has_all_quorums(electing) {
             return;
         }
         out.push(ZabOut::Established { epoch: self.epoch });
@@ -146,17 +148,20 @@ impl Leader {
     /// served, all.
     fn sources(&mut self) -> (&mut Handlers, Source<'_>) {
         let Leader { handlers, phase, history, view, epoch, .. } = self;
-        let (end, serving) = match phase {
-            Phase::Broadcast(b) => (b.last_committed_entry(), Some(*epoch)),
+        // The configuration is in force once the learner is up to date: it is what this epoch begins with, or what is committed
+        // in it. What is only proposed goes the way of proposals; Java sends it here, and a learner that comes meanwhile takes
+        // it up for good.
+        let (end, serving, config) = match phase {
+            Phase::Broadcast(b) => (b.last_committed_entry(), Some(*epoch), &view.committed),
             Phase::Discovery { .. }
             | Phase::Accepting
             | Phase::EpochAcks { .. }
             | Phase::Synchronizing { .. }
-            | Phase::Over => (history.last(), None),
+            | Phase::Over => (history.last(), None, &view.last_seen),
         };
         let (force_snapshot, unreadable) = (self.settings.force_snapshot, self.unreadable);
         let known = Known { history, end, serving, force_snapshot, unreadable };
-        (handlers, Source { known, epoch: *epoch, config: &view.last_seen })
+        (handlers, Source { known, epoch: *epoch, config })
     }
 
     /// What the learner acked on an earlier connection may be cut off or replaced now, so it counts no more.
