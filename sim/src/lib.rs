@@ -9,6 +9,7 @@ pub mod scenario;
 mod shape;
 
 pub mod nemesis;
+mod operator;
 pub mod raw;
 pub mod workload;
 

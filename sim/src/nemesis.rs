@@ -286,6 +286,12 @@ pub enum News {
     Installed,
     /// A session came to it.
     Attached,
+    /// It proposed a configuration.
+    ConfigProposed,
+    /// It logged one.
+    ConfigLogged,
+    /// It goes by another configuration.
+    Reconfigured,
 }
 
 /// Families of faults, each with a stream of its own.
@@ -320,10 +326,12 @@ enum Family {
     Rolling,
     Wipe,
     Rot,
+    Change,
+    Betrayal,
 }
 
 /// Of 1024 seeds, how many have the family: those of one server, those of an ensemble.
-const FAMILIES: [(Family, u32, u32); 28] = [
+const FAMILIES: [(Family, u32, u32); 30] = [
     (Family::Kill, 512, 400),
     (Family::Power, 512, 400),
     (Family::Stop, 200, 200),
@@ -352,6 +360,8 @@ const FAMILIES: [(Family, u32, u32); 28] = [
     (Family::Rolling, 0, 100),
     (Family::Wipe, 0, 150),
     (Family::Rot, 0, 100),
+    (Family::Change, 0, 700),
+    (Family::Betrayal, 0, 250),
 ];
 
 /// What the faults of a seed must know of the rest of it.
@@ -363,6 +373,8 @@ pub struct Stage<'a> {
     pub servers: u8,
     /// They are an ensemble.
     pub ensemble: bool,
+    /// Their membership changes.
+    pub changes: bool,
     /// Client programs.
     pub clients: u16,
     /// Links: clients and raw connections.
@@ -386,7 +398,8 @@ pub fn faults(stage: &Stage<'_>) -> Vec<Fault> {
         // Every family draws, so that the others see the same numbers whatever is on.
         let on = swarm.chance(if stage.ensemble { together } else { alone }) && !calm;
         let many = swarm.log_uniform(1, 7);
-        if !on {
+        let of_changes = matches!(family, Family::Change | Family::Betrayal);
+        if !on || (of_changes && !stage.changes) {
             continue;
         }
         let mut r = Stream::new(stage.seed, Purpose::Faults, family as u64, 0);
@@ -396,6 +409,8 @@ pub fn faults(stage: &Stage<'_>) -> Vec<Fault> {
             match family {
                 Family::Swizzle => swizzle(stage, (at, id), &mut r, &mut out),
                 Family::Rolling => rolling(stage, (at, id), &mut r, &mut out),
+                Family::Change => change(stage, (at, id), &mut r, &mut out),
+                Family::Betrayal => betrayal(stage, (at, id), &mut r, &mut out),
                 _ => {
                     let what = draw(family, stage, &mut r);
                     let upon = (stage.ensemble && r.chance(250)).then(|| news(&mut r));
@@ -492,7 +507,9 @@ fn draw(family: Family, stage: &Stage<'_>, r: &mut Stream) -> What {
         | Family::Blackout
         | Family::Rolling
         | Family::Wipe
-        | Family::Rot => draw_of_ensemble(family, stage, (server, time), r),
+        | Family::Rot
+        | Family::Change
+        | Family::Betrayal => draw_of_ensemble(family, stage, (server, time), r),
     }
 }
 
@@ -563,6 +580,48 @@ fn rolling(stage: &Stage<'_>, (at, id): (u64, u32), r: &mut Stream, out: &mut Ve
         let what = What::Stop { server: Whom::Server(s), down };
         out.push(Fault { at: at + u64::from(s) * gap, id: id | u32::from(s), upon: None, what });
     }
+}
+
+/// Something goes wrong while the configuration changes.
+fn change(stage: &Stage<'_>, (at, id): (u64, u32), r: &mut Stream, out: &mut Vec<Fault>) {
+    let news = r.pick(&[News::ConfigProposed, News::ConfigLogged, News::ConfigLogged, News::Reconfigured]);
+    let server = r.below(u64::from(stage.servers)) as u8;
+    let (who, time) = (whom(stage, server, r), a_while(stage, r));
+    let what = match r.below(8) {
+        0..=2 => {
+            let moment = if r.chance(512) { Moment::Now } else { Moment::News(news, r.below(6) as u8) };
+            What::Crash { server: who, power: r.chance(512), moment, down: time }
+        }
+        3 => What::Stop { server: who, down: time },
+        4 => What::Isolate { server: who, into: true, out: true, clients: r.chance(300), time },
+        5 => What::DiskStall { server: who, lane: Lane::Log, time },
+        6 => {
+            let (from, to) = halves(stage, r);
+            What::Partition { from, to, back: true, time }
+        }
+        _ => {
+            let servers = r.between(1, (1 << stage.servers) - 1) as u16;
+            What::Blackout { servers, power: r.chance(512), down: time, apart: 0 }
+        }
+    };
+    out.push(Fault { at, id, upon: Some(news), what });
+}
+
+/// Some servers get a configuration and do not store it; if it comes to be in force nevertheless, they lose power, and the
+/// others are away for longer than they are.
+fn betrayal(stage: &Stage<'_>, (at, id): (u64, u32), r: &mut Stream, out: &mut Vec<Fault>) {
+    let (some, others) = halves(stage, r);
+    let time = a_while(stage, r);
+    for s in (0..stage.servers).filter(|s| some >> s & 1 == 1) {
+        let what = What::DiskStall { server: Whom::Server(s), lane: Lane::Log, time };
+        out.push(Fault { at, id: id | u32::from(s), upon: Some(News::ConfigProposed), what });
+    }
+    let mut dark = |n: u32, servers: u16, power: bool, down: u64| {
+        let what = What::Blackout { servers, power, down, apart: 0 };
+        out.push(Fault { at, id: id | n, upon: Some(News::Reconfigured), what });
+    };
+    dark(0x40, some, true, r.log_uniform(1_000_000, stage.patience));
+    dark(0x41, others, false, r.log_uniform(stage.patience, 8 * stage.patience));
 }
 
 fn moment(stage: &Stage<'_>, r: &mut Stream) -> Moment {
@@ -638,6 +697,7 @@ mod tests {
                 seed,
                 servers: 5,
                 ensemble: true,
+                changes: true,
                 clients: 3,
                 links: 4,
                 until: 1 << 34,

@@ -135,6 +135,42 @@ hits! {
     Hierarchical = "hierarchical";
     /// A voter has weight 0.
     Weightless = "weight_0";
+    /// The membership may change.
+    Changing = "changing";
+    /// A server is no member at first.
+    Spares = "spare_servers";
+    /// A client asked for another configuration.
+    ReconfigAsked = "reconfigs_asked";
+    /// It was granted.
+    ReconfigGranted = "reconfigs_granted";
+    /// It was refused.
+    ReconfigRefused = "reconfigs_refused";
+    /// It was refused since another one is in force than the client thinks.
+    ReconfigStale = "reconfigs_stale";
+    /// It was refused since another one is under way.
+    ReconfigInProgress = "reconfigs_in_progress";
+    /// It was refused since the new ones are not there.
+    ReconfigNoQuorum = "reconfigs_no_quorum";
+    /// No one knows what became of it.
+    ReconfigLost = "reconfigs_lost";
+    /// Another configuration is in force.
+    Reconfigured = "reconfigured";
+    /// It was proposed by an earlier leader.
+    ReconfigInherited = "reconfigs_inherited";
+    /// A configuration was proposed, and no server ever went by it.
+    ReconfigDied = "reconfigs_died";
+    /// A server became a member.
+    Joined = "joined";
+    /// A server is no member any more.
+    Dismissed = "dismissed";
+    /// A voter became an observer, or an observer a voter.
+    RoleChanged = "roles_changed";
+    /// The members stayed and their votes are counted otherwise.
+    Regrouped = "regrouped";
+    /// A leader stepped back since its configuration has no vote for it.
+    LeaderDismissed = "leaders_dismissed";
+    /// A server that is no member began to serve.
+    StrangerServes = "strangers_serve";
     /// A server's election named a leader.
     Elected = "elections";
     /// A leader's epoch was accepted.

@@ -31,6 +31,8 @@ pub enum Purpose {
     Client = 10,
     /// Which moments get a shadow recovery.
     Shadow = 11,
+    /// Who changes the membership.
+    Operator = 12,
 }
 
 /// A stream of random numbers.

@@ -4,10 +4,12 @@
 use crate::disk::Latency;
 use crate::nemesis::{self, Fault, Stage};
 use crate::net::LinkProfile;
+use crate::operator;
 use crate::random::{Purpose, Stream};
 use crate::raw::{self, RawPlan};
 use crate::shape;
 use crate::workload::{self, ClientPlan, Mix};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use zebu_core::auth;
 use zebu_core::config::{Config, FourLetterWords};
@@ -24,6 +26,8 @@ pub struct Scenario {
     pub config: Config,
     /// dataLogDir is a folder of its own.
     pub separate_log_dir: bool,
+    /// Servers beyond the members, with the numbers behind theirs.
+    pub spares: Vec<Spare>,
     /// The servers' clocks, one each: so many servers there are.
     pub clocks: Vec<ClockPlan>,
     /// The network at its best.
@@ -44,6 +48,15 @@ pub struct Scenario {
     pub left: Left,
     /// Servers without an observerMasterPort though the settings have one, as bits.
     pub no_masters: u16,
+}
+
+/// A server that is no member at first. Its settings list the members of that time, and itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Spare {
+    /// When it starts, true time, ns.
+    pub from: u64,
+    /// By its own settings it is no observer.
+    pub votes: bool,
 }
 
 /// Servers of an ensemble that the healing passes by; the others are a quorum.
@@ -117,7 +130,8 @@ impl Scenario {
         let mut r = Stream::new(seed, Purpose::Shape, 0, 0);
         let config = config(&mut r);
         let mut r = Stream::new(seed, Purpose::Shape, 1, 0);
-        let servers = members.members().count();
+        let spares = operator::spares(seed, &members);
+        let servers = members.members().count() + spares.as_ref().map_or(0, Vec::len);
         let mut config = shape::settings(config, members, &mut r);
         let e = config.ensemble.as_mut().expect("just made");
         shape::synchronisation(e, seed);
@@ -138,12 +152,18 @@ impl Scenario {
         let shadows = r.pick(&[0, 50, 300]);
         let left = shape::left(&config, &mut r);
         if let Some(e) = &mut config.ensemble {
-            e.leader_serves = shape::leader_serves(&e.members, left, seed);
+            e.reconfig_enabled = spares.is_some();
+            // The membership may come down to the leader alone.
+            e.leader_serves = spares.is_some() || shape::leader_serves(&e.members, left, seed);
+        }
+        if spares.is_some() {
+            config.super_digest = Some(auth::digest_id(SUPER.as_bytes()));
         }
         let frame = Scenario {
             seed,
             config,
             separate_log_dir,
+            spares: spares.unwrap_or_default(),
             clocks,
             net,
             disk,
@@ -169,14 +189,16 @@ impl Scenario {
                 client.timeout_ms = client.timeout_ms.max(least);
             }
         }
+        self.clients.extend(self.operator(&mix, clients, until));
         self.raws = raw::plans(self.seed, until, servers);
         let busy: Vec<u64> = self.clients.iter().flat_map(|c| c.ops.iter().map(|o| o.at)).collect();
         self.faults = nemesis::faults(&Stage {
             seed: self.seed,
             servers,
             ensemble: self.config.ensemble.is_some(),
-            clients,
-            links: clients + self.raws.len() as u16,
+            changes: self.changes(),
+            clients: self.clients.len() as u16,
+            links: (self.clients.len() + self.raws.len()) as u16,
             until,
             tick: self.config.tick_ms * 1_000_000,
             patience,
@@ -186,13 +208,35 @@ impl Scenario {
         self
     }
 
+    /// Who changes the membership, if anyone does.
+    fn operator(&self, mix: &Mix, name: u16, until: u64) -> Option<ClientPlan> {
+        let members = &self.config.ensemble.as_ref().filter(|_| self.changes())?.members;
+        let servers = self.clocks.len() as u8;
+        let (rights, ops) = operator::program(self.seed, members, servers, until);
+        let plan = workload::plan(mix, name, servers, 0);
+        let auth = rights.then(|| ("digest".to_owned(), Bytes::from_static(SUPER.as_bytes())));
+        Some(ClientPlan { auth: auth.into_iter().collect(), ops, ..plan })
+    }
+
+    /// The membership may change.
+    pub fn changes(&self) -> bool {
+        self.config.ensemble.as_ref().is_some_and(|e| e.reconfig_enabled)
+    }
+
     /// The settings of a server.
     pub fn config_of(&self, server: u8) -> Config {
         let mut config = self.config.clone();
-        if let Some(ensemble) = &mut config.ensemble {
-            config.server_id = ServerId(i64::from(server) + 1);
+        if let Some(e) = &mut config.ensemble {
+            let sid = i64::from(server) + 1;
+            config.server_id = ServerId(sid);
+            let spare = (server as usize).checked_sub(self.clocks.len() - self.spares.len());
+            if let Some(Spare { votes, .. }) = spare.map(|n| self.spares[n]) {
+                let role = if votes { "participant" } else { "observer" };
+                let text = format!("{}\nserver.{sid}=s{sid}:2888:3888:{role};2181", e.members);
+                e.members = QuorumVerifier::parse(&text, e.rules).expect("members and one more");
+            }
             if self.no_masters >> server & 1 == 1 {
-                ensemble.observer_master_port = None;
+                e.observer_master_port = None;
             }
         }
         config

@@ -127,6 +127,8 @@ pub struct Mix {
     planted: bool,
     /// Of 1024 clients, how many put up with servers that can only read.
     read_only: u32,
+    /// Every client knows all servers: any of them may leave the ensemble.
+    all_known: bool,
 }
 
 impl Mix {
@@ -162,6 +164,7 @@ impl Mix {
             strange: families(&mut r, 400, 64),
             planted: r.chance(512),
             read_only: config.ensemble.as_ref().map_or(0, |e| 600 * u32::from(e.read_only_mode)),
+            all_known: config.ensemble.as_ref().is_some_and(|e| e.reconfig_enabled),
         }
     }
 }
@@ -195,7 +198,10 @@ pub fn plan(mix: &Mix, name: u16, servers: u8, left: u16) -> ClientPlan {
     let patience = r.log_uniform(20_000_000, 1_000_000_000);
     let mut writer = Writer { mix, r, client: name, serial: 0 };
     let ops = writer.program();
-    let servers = known(servers, left, &mut writer.r);
+    let servers: Vec<u8> = match mix.all_known {
+        true => (0..servers).collect(),
+        false => known(servers, left, &mut writer.r),
+    };
     if mix.write_ms > 0 {
         let least = (2 * mix.tick_ms).max(servers.len() as u64 * mix.write_ms);
         timeout_ms = writer.r.log_uniform(least, 6 * least) as i32;

@@ -146,7 +146,7 @@ impl Checker {
         let mut lives = Lives::default();
         for (at, entry) in &h.entries {
             let cx = Cx { h, limits, at: *at };
-            self.live.on(cx, &self.order, entry, forgiven, &mut self.found);
+            self.live.on(cx, (&self.order, &limits.ensemble), entry, forgiven, &mut self.found);
             lives.on(*at, entry);
             match entry {
                 Entry::Server { server, event, .. } => self.told(cx, (*server, event), &mut known),
@@ -156,7 +156,7 @@ impl Checker {
         }
         let at = h.entries.last().map_or(Time(0), |(at, _)| *at);
         let (cx, found) = (Cx { h, limits, at }, &mut self.found);
-        self.live.finish(cx, &self.order, forgiven, found);
+        self.live.finish(cx, (&self.order, &limits.ensemble), forgiven, found);
         self.watches.finish(&self.model, at, found);
         self.order.finish(cx, &mut self.model, found);
         lives.finish(cx, &self.model, found);

@@ -76,6 +76,11 @@ impl Ensemble {
         &self.members
     }
 
+    /// Is it a member?
+    pub fn has(&self, server: ServerId) -> bool {
+        self.members.iter().any(|m| m.server == server)
+    }
+
     /// Does it vote?
     pub fn votes(&self, server: ServerId) -> bool {
         self.members.iter().any(|m| m.server == server && m.votes)

@@ -2,7 +2,7 @@
 //! faults are over, or for those whom they spare. (That all serve the same in the end, L4, is asked where it is known.)
 
 use super::linear::Order;
-use super::{Cx, Found, Rule};
+use super::{Cx, Ensemble, Found, Rule};
 use crate::history::{Call, Entry, HandleState, Phase, Ref, Who};
 use zebu_core::boundary::{Event, RoleName};
 use zebu_core::id::ServerId;
@@ -45,7 +45,15 @@ impl Live {
         self.liars.clear();
     }
 
-    pub(super) fn on(&mut self, cx: Cx<'_>, order: &Order, entry: &Entry, forgiven: bool, found: &mut Found) {
+    /// `around`: where handles are connected, and who has to serve.
+    pub(super) fn on(
+        &mut self,
+        cx: Cx<'_>,
+        around: (&Order, &Ensemble),
+        entry: &Entry,
+        forgiven: bool,
+        found: &mut Found,
+    ) {
         let Cx { h, at, .. } = cx;
         match entry {
             Entry::Open { .. } => {
@@ -57,7 +65,7 @@ impl Live {
                 let Some(n) = self.open.iter().position(|(c, ..)| c == call) else { return };
                 let (call, who, since) = self.open.remove(n);
                 self.call_in_time(cx, (call, who, since), found);
-                self.call_spared(cx, order, (call, who, since), found);
+                self.call_spared(cx, around, (call, who, since), found);
             }
             Entry::State { who, state } => {
                 let touch = matches!(state, HandleState::Disconnected).then_some(at);
@@ -84,13 +92,13 @@ impl Live {
             }
             Entry::Server { server, event, .. } => self.server(cx, *server, event, found),
             Entry::Phase(Phase::Healed) => {
-                self.spared(cx, order, found);
+                self.spared(cx, around, found);
                 self.whole = None;
                 self.healed = Some(at);
                 self.led = !self.serving.is_empty();
             }
             Entry::Whole { servers } => {
-                self.spared(cx, order, found);
+                self.spared(cx, around, found);
                 self.whole = Some((*servers, at));
             }
             Entry::Phase(Phase::Probe | Phase::End)
@@ -137,12 +145,13 @@ impl Live {
     }
 
     /// L2: servers that are well have served for long by now, and no call waits at one of them.
-    fn spared(&self, cx: Cx<'_>, order: &Order, found: &mut Found) {
+    fn spared(&self, cx: Cx<'_>, around: (&Order, &Ensemble), found: &mut Found) {
         let Some((set, since)) = self.whole else { return };
         if cx.at.since(since) <= cx.limits.leader {
             return;
         }
-        for server in cx.h.sets[set.0 as usize].iter().filter(|s| !self.liars.contains(s)) {
+        let must = |s: &&ServerId| !self.liars.contains(s) && around.1.has(**s);
+        for server in cx.h.sets[set.0 as usize].iter().filter(must) {
             found.look(Rule::L2);
             if !self.serving.iter().any(|(s, _)| s == server) {
                 let ms = cx.at.since(since).as_millis();
@@ -152,19 +161,19 @@ impl Live {
             }
         }
         for call in &self.open {
-            self.call_spared(cx, order, *call, found);
+            self.call_spared(cx, around, *call, found);
         }
     }
 
     fn call_spared(
         &self,
         cx: Cx<'_>,
-        order: &Order,
+        (order, members): (&Order, &Ensemble),
         (call, who, made): (Call, Who, Time),
         found: &mut Found,
     ) {
         let Some((set, since)) = self.whole else { return };
-        let at = order.server(who).filter(|s| cx.h.sets[set.0 as usize].contains(s));
+        let at = order.server(who).filter(|s| cx.h.sets[set.0 as usize].contains(s) && members.has(*s));
         let Some(server) = at else { return };
         found.look(Rule::L2);
         let since = since.max(made).max(self.since[usize::from(who.handle)]);
@@ -204,7 +213,13 @@ impl Live {
         }
     }
 
-    pub(super) fn finish(&mut self, cx: Cx<'_>, order: &Order, forgiven: bool, found: &mut Found) {
+    pub(super) fn finish(
+        &mut self,
+        cx: Cx<'_>,
+        around: (&Order, &Ensemble),
+        forgiven: bool,
+        found: &mut Found,
+    ) {
         let Cx { limits, at, .. } = cx;
         if self.healed.is_none() || forgiven {
             return;
@@ -225,10 +240,11 @@ impl Live {
                 });
             }
         }
-        self.spared(cx, order, found);
-        // Whoever was not healed stays as it is.
+        self.spared(cx, around, found);
+        // Whoever was not healed stays as it is; whoever is no member owes nothing.
         let healed = self.whole.map(|(set, _)| &cx.h.sets[set.0 as usize]);
-        for start in self.starting.iter().filter(|(s, _)| healed.is_none_or(|set| set.contains(s))) {
+        let must = |s: &ServerId| healed.is_none_or(|set| set.contains(s)) && around.1.has(*s);
+        for start in self.starting.iter().filter(|(s, _)| must(s)) {
             self.started_in_time(cx, *start, found);
         }
     }

@@ -11,7 +11,7 @@
 //! | `sessions` | E1, E2, S1, S2, S4 |
 //! | `durable` | D1, D3, D4, T1, T2, Z2, Z3, Z4, F1 of a standalone server |
 //! | `ensemble`, `lines` | which servers are quorums; histories as a tree |
-//! | `peers` | Z1–Z6, D4, T1 of an ensemble |
+//! | `peers`, `reigns`, `logs` | Z1–Z6, D4, T1 of an ensemble |
 //! | `ending` | L4, F1 of an ensemble |
 //! | `images` | D1, D2, D3, T2 of an ensemble |
 //! | `live` | L1–L3, L5 |
@@ -28,9 +28,11 @@ mod images;
 mod linear;
 mod lines;
 mod live;
+mod logs;
 mod model;
 mod paths;
 mod peers;
+mod reigns;
 mod replies;
 mod rights;
 mod sessions;
@@ -394,7 +396,8 @@ impl Checker {
         {
             self.model.begin_ensemble(ensemble);
         }
-        self.live.on(cx, &self.order, entry, self.servers.forgiven(), &mut self.found);
+        let members = self.servers.peers.in_force(cx);
+        self.live.on(cx, (&self.order, members), entry, self.servers.forgiven(), &mut self.found);
         match entry {
             Entry::Server { server, incarnation, event } => {
                 self.server(cx, (*server, *incarnation, event), number as u32);
@@ -516,7 +519,8 @@ impl Checker {
     pub fn finish(&mut self, h: &History, limits: &Limits) -> &[Violation] {
         let at = h.entries.last().map_or(Time(0), |(at, _)| *at);
         let (cx, found) = (Cx { h, limits, at }, &mut self.found);
-        self.live.finish(cx, &self.order, self.servers.forgiven(), found);
+        let members = self.servers.peers.in_force(cx);
+        self.live.finish(cx, (&self.order, members), self.servers.forgiven(), found);
         if !self.servers.void() {
             match &limits.config.ensemble {
                 None => self.servers.disks.finish(cx, found),

@@ -2,7 +2,6 @@
 //! sequence C. C grows when a leader counts a quorum of acks, and by a leader's whole history when it begins to serve. What
 //! disks hold is in `images`, the end of a run in `ending`.
 
-use super::durable::fold;
 use super::lines::{LineId, Lines, ROOT};
 use super::model::{Index, Model, Place};
 use super::txn::{Head, Op};
@@ -21,7 +20,7 @@ const RECONFIG: i32 = 16;
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) server: ServerId,
-    incarnation: u32,
+    pub(super) incarnation: u32,
     /// The end of its log, as far as it has asked its disk for it.
     pub(super) tip: LineId,
     /// What its tree holds.
@@ -49,17 +48,17 @@ pub(super) struct Peer {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reign {
     pub(super) epoch: Epoch,
-    server: ServerId,
-    incarnation: u32,
+    pub(super) server: ServerId,
+    pub(super) incarnation: u32,
     /// The history that it began with.
     pub(super) begins: LineId,
     /// It serves or has served.
     pub(super) active: bool,
-    over: bool,
-    proposed: Zxid,
+    pub(super) over: bool,
+    pub(super) proposed: Zxid,
     /// Its last entry, proposed or of its history; it may not be logged yet.
-    last: LineId,
-    committed: Zxid,
+    pub(super) last: LineId,
+    pub(super) committed: Zxid,
 }
 
 /// The servers of an ensemble.
@@ -71,7 +70,7 @@ pub(super) struct Peers {
     /// C: by state of the model, from 1.
     pub(super) committed: Vec<LineId>,
     /// Reconfigurations: what they propose.
-    configs: Vec<(LineId, Ensemble)>,
+    pub(super) configs: Vec<(LineId, Ensemble)>,
     /// So much of C was shown to clients.
     shown: Index,
     pub(super) healed: Option<Time>,
@@ -79,9 +78,9 @@ pub(super) struct Peers {
     pub(super) whole: Option<Ref>,
     /// What healed servers have come to in the end.
     pub(super) replicas: Vec<(ServerId, Ref)>,
-    epochs_since: usize,
+    pub(super) epochs_since: usize,
     /// Leaders since the last fault that ended as they had to.
-    epochs_due: usize,
+    pub(super) epochs_due: usize,
     pub(super) void: bool,
 }
 
@@ -181,8 +180,19 @@ impl Peers {
         held.map_or(&cx.limits.ensemble, |(_, config)| config)
     }
 
+    /// The configuration that was committed last.
+    pub(super) fn in_force<'a>(&'a self, cx: Cx<'a>) -> &'a Ensemble {
+        if self.configs.is_empty() { &cx.limits.ensemble } else { self.config_at(cx, self.end()) }
+    }
+
     /// Are these a quorum of the configuration in force at `from` and of all that are proposed up to `to`?
-    fn is_quorum(&self, cx: Cx<'_>, from: LineId, to: LineId, has: impl Fn(ServerId) -> bool) -> bool {
+    pub(super) fn is_quorum(
+        &self,
+        cx: Cx<'_>,
+        from: LineId,
+        to: LineId,
+        has: impl Fn(ServerId) -> bool,
+    ) -> bool {
         let proposed = |line: LineId| self.lines.holds(to, line) && !self.lines.holds(from, line);
         self.config_at(cx, from).is_quorum(&has)
             && self.configs.iter().filter(|(line, _)| proposed(*line)).all(|(_, c)| c.is_quorum(&has))
@@ -195,7 +205,12 @@ impl Peers {
     }
 
     /// A new entry may propose a configuration.
-    fn add(&mut self, cx: Cx<'_>, (zxid, txn, place): (Zxid, &Bytes, Place), parent: LineId) -> LineId {
+    pub(super) fn add(
+        &mut self,
+        cx: Cx<'_>,
+        (zxid, txn, place): (Zxid, &Bytes, Place),
+        parent: LineId,
+    ) -> LineId {
         let id = self.lines.add(zxid, parent, place, cx.at);
         if let Ok(head) = Head::read(txn)
             && head.kind == RECONFIG
@@ -206,7 +221,7 @@ impl Peers {
         id
     }
 
-    fn has(&self, p: &Peer, id: LineId, since: Epoch) -> bool {
+    pub(super) fn has(&self, p: &Peer, id: LineId, since: Epoch) -> bool {
         p.lied
             || (p.image.current >= since && self.lines.holds(p.held, id))
             || p.excused.iter().any(|e| self.lines.holds(*e, id))
@@ -244,11 +259,11 @@ impl Peers {
     }
 
     /// What it leads is over.
-    fn retire(&mut self, server: ServerId) {
+    pub(super) fn retire(&mut self, server: ServerId) {
         self.reigns.iter_mut().filter(|r| r.server == server).for_each(|r| r.over = true);
     }
 
-    fn reign(&mut self, server: ServerId, incarnation: u32) -> Option<usize> {
+    pub(super) fn reign(&mut self, server: ServerId, incarnation: u32) -> Option<usize> {
         self.reigns.iter().rposition(|r| r.server == server && r.incarnation == incarnation && !r.over)
     }
 
@@ -303,425 +318,6 @@ impl Peers {
             | Event::Purged { .. }
             | Event::Reconfigured { .. }
             | Event::Replied { .. } => {}
-        }
-    }
-
-    // ---- leaders ----
-
-    /// Z1; Z5: what was committed in earlier epochs is in the leader's history. One whose followers have left for a later
-    /// epoch may still find its quorum among their old answers; it never comes to serve.
-    fn established(
-        &mut self,
-        cx: Cx<'_>,
-        (server, incarnation): (ServerId, u32),
-        epoch: Epoch,
-        found: &mut Found,
-    ) {
-        found.look(Rule::Z1);
-        if let Some(r) = self.reigns.iter().find(|r| r.epoch == epoch) {
-            let (s, n) = (r.server, r.incarnation);
-            found.add(Rule::Z1, cx.at, || {
-                format!(
-                    "epoch {epoch} is led by server {server} in its life {incarnation}, and by {s} in its {n}"
-                )
-            });
-        }
-        let quorum = |s: ServerId| self.peer(s).is_some_and(|p| p.acked_epochs.contains(&epoch));
-        found.look(Rule::Z6);
-        let knows = self.peer(server).map_or(ROOT, |p| p.applied);
-        if !self.config_at(cx, knows).is_quorum(quorum) {
-            let who: Vec<i64> = self.peers.iter().filter(|p| quorum(p.server)).map(|p| p.server.0).collect();
-            found.add(Rule::Z6, cx.at, || {
-                format!("server {server} leads epoch {epoch}, which only {who:?} have accepted")
-            });
-        }
-        let begins = self.of(server).tip;
-        if self.newest() < epoch {
-            self.complete(cx, server, epoch, begins, found);
-        }
-        self.retire(server);
-        let (proposed, committed) = (epoch.start(), epoch.start());
-        let (active, over) = (false, false);
-        let last = begins;
-        self.reigns.push(Reign {
-            epoch,
-            server,
-            incarnation,
-            begins,
-            active,
-            over,
-            proposed,
-            last,
-            committed,
-        });
-        if self.healed.is_some() {
-            self.epochs_since += 1;
-            found.look(Rule::L5);
-            if self.epochs_since > cx.limits.elections + self.epochs_due {
-                let (n, due) = (self.epochs_since, self.epochs_due);
-                found.add(Rule::L5, cx.at, || {
-                    format!("epoch {epoch} is the {n}th since the last fault, and only {due} had to begin")
-                });
-            }
-        }
-    }
-
-    fn complete(&self, cx: Cx<'_>, server: ServerId, epoch: Epoch, history: LineId, found: &mut Found) {
-        found.look(Rule::Z5);
-        let earlier = self.committed.partition_point(|id| self.lines.zxid(*id) < epoch.start());
-        let Some(last) = earlier.checked_sub(1).map(|n| self.committed[n]) else { return };
-        if !self.lines.holds(history, last) {
-            found.add(Rule::Z5, cx.at, || {
-                let (last, tip) = (self.lines.zxid(last), self.lines.zxid(history));
-                format!("server {server} leads epoch {epoch} with {tip} and lacks {last}, which is committed")
-            });
-        }
-    }
-
-    /// A leader's whole history is committed from here on; or a learner is up to date.
-    fn activated(
-        &mut self,
-        cx: Cx<'_>,
-        model: &mut Model,
-        me: (ServerId, u32),
-        epoch: Epoch,
-        found: &mut Found,
-    ) {
-        let server = me.0;
-        match self.reign(me.0, me.1).filter(|n| self.reigns[*n].epoch == epoch) {
-            Some(n) => self.begin(cx, model, n, found),
-            None => {
-                found.look(Rule::Z6);
-                if !self.reigns.iter().any(|r| r.epoch == epoch && r.active) {
-                    found.add(Rule::Z6, cx.at, || {
-                        format!("server {server} serves in epoch {epoch}, whose leader does not")
-                    });
-                }
-            }
-        }
-        let applied = self.of(server).applied;
-        found.look(Rule::Z3);
-        if self.in_c(applied).is_none() {
-            found.add(Rule::Z3, cx.at, || {
-                let zxid = self.lines.zxid(applied);
-                format!("server {server} begins to serve at {zxid}, which is not committed")
-            });
-        }
-        self.of(server).serves = Some(epoch);
-    }
-
-    /// Z5, Z6 and C at the quorum of a leader's NEWLEADER acks.
-    fn begin(&mut self, cx: Cx<'_>, model: &mut Model, reign: usize, found: &mut Found) {
-        let Reign { epoch, server, active, .. } = self.reigns[reign];
-        if active {
-            return;
-        }
-        self.reigns[reign].active = true;
-        let tip = self.of(server).tip;
-        self.reigns[reign].last = tip;
-        found.look(Rule::Z6);
-        let acked = |p: &Peer| p.acks.iter().any(|(e, _)| *e == epoch);
-        let (said, held) = (
-            cx.limits.ensemble.is_quorum(|s| self.peer(s).is_some_and(acked)),
-            cx.limits
-                .ensemble
-                .is_quorum(|s| self.peer(s).is_some_and(|p| acked(p) && self.has(p, tip, epoch))),
-        );
-        if !(said && held) {
-            let who: Vec<i64> = self.peers.iter().filter(|p| acked(p)).map(|p| p.server.0).collect();
-            found.add(Rule::Z6, cx.at, || {
-                let why = if said { "not all of them would keep" } else { "no quorum of them has acked" };
-                format!("server {server} serves epoch {epoch} with {who:?}: {why} its history")
-            });
-        }
-        self.complete(cx, server, epoch, tip, found);
-        if self.lines.holds(tip, self.end()) {
-            self.extend(cx, model, server, tip, found);
-            model.start(epoch);
-        } else if self.in_c(tip).is_none() {
-            found.add(Rule::Z5, cx.at, || {
-                let (tip, end) = (self.lines.zxid(tip), self.lines.zxid(self.end()));
-                format!("server {server} begins epoch {epoch} at {tip}, beside {end}, which is committed")
-            });
-        } else {
-            model.start(epoch);
-        }
-    }
-
-    /// C goes on to `to`, which holds it.
-    fn extend(&mut self, cx: Cx<'_>, model: &mut Model, server: ServerId, to: LineId, found: &mut Found) {
-        for id in self.lines.path(self.end(), to) {
-            let line = *self.lines.get(id);
-            let before = model.last();
-            fold(cx, model, server, line.zxid, (line.place, line.born), found);
-            if model.last() == before {
-                self.void = true;
-                return;
-            }
-            self.committed.push(id);
-        }
-    }
-
-    /// Z2 and Z4 at the source.
-    fn proposed(
-        &mut self,
-        cx: Cx<'_>,
-        me: (ServerId, u32),
-        (zxid, txn, place): (Zxid, &Bytes, Place),
-        found: &mut Found,
-    ) {
-        let server = me.0;
-        let Some(n) = self.reign(me.0, me.1).filter(|n| self.reigns[*n].active) else {
-            return found
-                .add(Rule::Z1, cx.at, || format!("server {server} proposes {zxid} and does not lead"));
-        };
-        found.look(Rule::Z4);
-        let before = std::mem::replace(&mut self.reigns[n].proposed, zxid);
-        let epoch = self.reigns[n].epoch;
-        if Epoch::of(zxid) != epoch || zxid.0 != before.0.wrapping_add(1) {
-            found.add(Rule::Z4, cx.at, || {
-                format!("server {server}, leader of epoch {epoch}, proposes {zxid} after {before}")
-            });
-        }
-        let parent = self.reigns[n].last;
-        self.reigns[n].last = self.born(cx, server, (zxid, txn, place), parent, found);
-    }
-
-    /// Z2: one payload a zxid; D4: one history behind it.
-    fn born(
-        &mut self,
-        cx: Cx<'_>,
-        server: ServerId,
-        (zxid, txn, place): (Zxid, &Bytes, Place),
-        parent: LineId,
-        found: &mut Found,
-    ) -> LineId {
-        match self.lines.find(zxid) {
-            None => self.add(cx, (zxid, txn, place), parent),
-            Some(id) => {
-                self.same(cx, server, id, txn, found);
-                id
-            }
-        }
-    }
-
-    fn same(&self, cx: Cx<'_>, server: ServerId, id: LineId, txn: &Bytes, found: &mut Found) {
-        found.look(Rule::Z2);
-        if id == ROOT || self.lines.get(id).place.body(cx.h) != txn {
-            let zxid = self.lines.zxid(id);
-            found.add(Rule::Z2, cx.at, || format!("server {server}: two transactions are called {zxid}"));
-        }
-    }
-
-    /// Z6: a quorum of acks, each sent behind the sender's own ack of NEWLEADER, and each still true.
-    fn quorum_acked(
-        &mut self,
-        cx: Cx<'_>,
-        model: &mut Model,
-        me: (ServerId, u32),
-        (zxid, acks): (Zxid, &[ServerId]),
-        found: &mut Found,
-    ) {
-        let (server, epoch) = (me.0, Epoch::of(zxid));
-        let reign =
-            self.reign(me.0, me.1).filter(|n| self.reigns[*n].active && self.reigns[*n].epoch == epoch);
-        let (Some(n), Some(id)) = (reign, self.lines.find(zxid)) else {
-            return found
-                .add(Rule::Z6, cx.at, || format!("server {server} commits {zxid}: not its own to commit"));
-        };
-        let before = std::mem::replace(&mut self.reigns[n].committed, zxid);
-        found.look(Rule::Z4);
-        if zxid.0 != before.0.wrapping_add(1) {
-            found.add(Rule::Z4, cx.at, || format!("server {server} commits {zxid} after {before}"));
-        }
-        found.look(Rule::Z6);
-        let said = |s: ServerId| {
-            acks.contains(&s)
-                && self.peer(s).is_some_and(|p| p.acks.iter().any(|(e, upto)| *e == epoch && *upto >= zxid))
-        };
-        let kept = |s: ServerId| said(s) && self.peer(s).is_some_and(|p| self.has(p, id, epoch));
-        let from = self.lines.get(id).parent;
-        if !self.is_quorum(cx, from, id, said) {
-            let who: Vec<i64> = acks.iter().filter(|s| said(**s)).map(|s| s.0).collect();
-            found.add(Rule::Z6, cx.at, || {
-                format!(
-                    "server {server} commits {zxid} on acks of {acks:?}; those of {who:?} count, no quorum"
-                )
-            });
-        } else if !self.is_quorum(cx, from, id, kept) {
-            let who: Vec<i64> = acks.iter().filter(|s| kept(**s)).map(|s| s.0).collect();
-            found.add(Rule::Z6, cx.at, || {
-                format!("server {server} commits {zxid} on acks of {acks:?}; only {who:?} would keep it")
-            });
-        }
-        if self.lines.get(id).parent == self.end() {
-            self.extend(cx, model, server, id, found);
-        } else if self.in_c(id).is_none() {
-            // A deposed leader may still count acks of what has become history without it; of nothing else.
-            let end = self.lines.zxid(self.end());
-            found.add(Rule::Z4, cx.at, || format!("server {server} commits {zxid} beside {end}"));
-        }
-    }
-
-    // ---- logs ----
-
-    /// D4: an entry follows the one that it follows in its leader's log.
-    fn logged(
-        &mut self,
-        cx: Cx<'_>,
-        me: (ServerId, u32),
-        (zxid, txn, place): (Zxid, &Bytes, Place),
-        found: &mut Found,
-    ) {
-        let (server, tip) = (me.0, self.of(me.0).tip);
-        let leads = self.reign(me.0, me.1).is_some_and(|n| self.reigns[n].epoch == Epoch::of(zxid));
-        let id = match self.lines.find(zxid) {
-            Some(id) => {
-                self.same(cx, server, id, txn, found);
-                id
-            }
-            None => {
-                if !leads {
-                    found.add(Rule::Z2, cx.at, || {
-                        format!("server {server} logs {zxid}, which no one proposed")
-                    });
-                }
-                self.add(cx, (zxid, txn, place), tip)
-            }
-        };
-        found.look(Rule::D4);
-        if self.lines.get(id).parent != tip {
-            found.add(Rule::D4, cx.at, || {
-                let (tip, wanted) = (self.lines.zxid(tip), self.lines.zxid(self.lines.get(id).parent));
-                format!("server {server} logs {zxid} after {tip}; its leader had it after {wanted}")
-            });
-        }
-        self.of(server).tip = id;
-    }
-
-    /// The history of a server is replaced by one that ends otherwise: what it vouched for beyond both is void.
-    fn replaced(&mut self, server: ServerId, tip: LineId) {
-        let promised = self.of(server).promised;
-        let promised = self.lines.common(promised, tip);
-        let p = self.of(server);
-        (p.tip, p.promised) = (tip, promised);
-    }
-
-    fn truncated(&mut self, cx: Cx<'_>, server: ServerId, to: Zxid, found: &mut Found) {
-        let (tip, applied) = (self.of(server).tip, self.of(server).applied);
-        let left = self.lines.cut(tip, to);
-        found.look(Rule::D4);
-        if !self.lines.holds(left, applied) {
-            found.add(Rule::D4, cx.at, || {
-                let applied = self.lines.zxid(applied);
-                format!("server {server} cuts its log to {to}, but its tree holds {applied}")
-            });
-        }
-        self.replaced(server, left);
-    }
-
-    fn installed(
-        &mut self,
-        cx: Cx<'_>,
-        model: &Model,
-        server: ServerId,
-        (zxid, digest): (Zxid, u64),
-        found: &mut Found,
-    ) {
-        found.look(Rule::Z3);
-        let epoch = self.of(server).acked_epochs.last().copied();
-        let begins = self.reigns.iter().find(|r| Some(r.epoch) == epoch).map(|r| r.begins);
-        let id = self.entry(model, zxid);
-        let index = id.and_then(|id| self.in_c(id));
-        // What a leader begins with will be committed once it serves.
-        let promised = |id: &LineId| index.is_some() || begins.is_some_and(|b| self.lines.holds(b, *id));
-        let Some(id) = id.filter(promised) else {
-            return found.add(Rule::Z3, cx.at, || {
-                format!("server {server} takes a snapshot at {zxid}, which is not committed")
-            });
-        };
-        found.look(Rule::T1);
-        if let Some(wanted) = index.map(|i| model.digest(i)).filter(|w| *w != digest) {
-            found.add(Rule::T1, cx.at, || {
-                format!(
-                    "server {server} takes a snapshot at {zxid} with digest {digest:x}, must be {wanted:x}"
-                )
-            });
-        }
-        self.replaced(server, id);
-        let p = self.of(server);
-        (p.applied, p.committed) = (id, id);
-    }
-
-    // ---- trees ----
-
-    /// Z3: the next of C, and nothing else.
-    fn commit(
-        &mut self,
-        cx: Cx<'_>,
-        model: &mut Model,
-        me: (ServerId, u32),
-        (zxid, txn): (Zxid, &Bytes),
-        found: &mut Found,
-    ) {
-        // A leader hands its history to its tree before it says that it serves.
-        if let Some(n) = self.reign(me.0, me.1)
-            && zxid < self.reigns[n].epoch.start()
-        {
-            self.begin(cx, model, n, found);
-        }
-        let server = me.0;
-        let Some(id) = self.lines.find(zxid) else {
-            return found
-                .add(Rule::Z2, cx.at, || format!("server {server} commits {zxid}, which no one proposed"));
-        };
-        self.same(cx, server, id, txn, found);
-        let p = self.of(server);
-        let (before, tip) = (std::mem::replace(&mut p.committed, id), p.tip);
-        let next = self.in_c(before).and_then(|n| self.committed.get(n as usize));
-        found.look(Rule::Z3);
-        if next != Some(&id) {
-            found.add(Rule::Z3, cx.at, || {
-                let (before, end) = (self.lines.zxid(before), self.lines.zxid(self.end()));
-                format!("server {server} commits {zxid} after {before}; committed up to {end}")
-            });
-        }
-        found.look(Rule::D4);
-        if !self.lines.holds(tip, id) {
-            found.add(Rule::D4, cx.at, || {
-                let tip = self.lines.zxid(tip);
-                format!("server {server} commits {zxid}, but its log ends at {tip}")
-            });
-        }
-    }
-
-    /// T1.
-    fn apply(
-        &mut self,
-        cx: Cx<'_>,
-        model: &Model,
-        server: ServerId,
-        (zxid, digest): (Zxid, u64),
-        found: &mut Found,
-    ) {
-        let id = self.lines.find(zxid);
-        let p = self.of(server);
-        let (before, committed) = (p.applied, p.committed);
-        p.applied = id.unwrap_or(before);
-        found.look(Rule::Z3);
-        if id != Some(committed) || self.lines.get(committed).parent != before {
-            return found.add(Rule::Z3, cx.at, || {
-                let (before, known) = (self.lines.zxid(before), self.lines.zxid(committed));
-                format!("server {server} applies {zxid} after {before}; committed up to {known}")
-            });
-        }
-        let Some(index) = self.in_c(committed) else { return };
-        found.look(Rule::T1);
-        if model.digest(index) != digest {
-            let wanted = model.digest(index);
-            found.add(Rule::T1, cx.at, || {
-                format!("server {server}: tree digest {digest:x} after {zxid}, must be {wanted:x}")
-            });
         }
     }
 

@@ -120,6 +120,10 @@ impl World {
         let call = self.history.invoke(Time(self.now), handle.who, request.clone());
         handle.open.push(call);
         self.coverage.hit(Hit::Calls);
+        if let Request::Reconfig { .. } = request {
+            self.coverage.hit(Hit::ReconfigAsked);
+            self.membership.open += 1;
+        }
         self.step_client(client, ClientInput::Call { id: CallId(u64::from(call.0)), request }, None);
     }
 
@@ -244,6 +248,17 @@ impl World {
             Err(_) if conn.is_none() => Hit::Lost,
             Err(_) => Hit::Refused,
         });
+        if let Request::Reconfig { .. } = self.history.requests[call.0 as usize] {
+            self.membership.open -= u32::from(conn.is_some());
+            self.coverage.hit(match &result {
+                Ok(_) => Hit::ReconfigGranted,
+                Err(_) if conn.is_none() => Hit::ReconfigLost,
+                Err(ErrorCode::BadVersion) => Hit::ReconfigStale,
+                Err(ErrorCode::ReconfigInProgress) => Hit::ReconfigInProgress,
+                Err(ErrorCode::NewConfigNoQuorum) => Hit::ReconfigNoQuorum,
+                Err(_) => Hit::ReconfigRefused,
+            });
+        }
         if let Ok(Response::Multi(parts)) = &result
             && parts.iter().any(|p| matches!(p, OpResult::Error(Some(_))))
             && matches!(self.history.requests[call.0 as usize], Request::Multi(_))

@@ -8,7 +8,7 @@ use crate::net::Near;
 use crate::outcome::Hit;
 use crate::queue::{Due, Paused};
 use crate::random::{Purpose, Stream};
-use crate::scenario::LeftHow;
+use crate::scenario::{Left, LeftHow};
 use zebu_core::boundary::Lane;
 use zebu_core::time::Time;
 
@@ -243,8 +243,7 @@ impl World {
             let due = Due::Fault { index, teller: teller.or(Some(s as u8)) };
             return self.queue.push(again, due);
         }
-        let ensemble = self.plan.config.ensemble.as_ref();
-        let votes = ensemble.is_some_and(|e| e.members.is_voter(self.nodes[s].id));
+        let votes = self.membership.in_force().votes(self.nodes[s].id);
         self.coverage.hit(if votes { Hit::Wiped } else { Hit::WipedObserver });
         let mut random =
             Stream::new(self.plan.seed, Purpose::Fault, u64::from(self.plan.faults[index as usize].id), 0);
@@ -322,6 +321,9 @@ impl World {
         self.healed_at = Some(self.now);
         self.is_calm = self.plan.config.ensemble.is_some();
         self.awaiting.clear();
+        if !self.may_leave() {
+            self.plan.left = Left::default();
+        }
         self.flows.fill(Default::default());
         for s in 0..self.nodes.len() {
             self.heal_server(s);

@@ -4,6 +4,7 @@
 mod client;
 mod faults;
 mod links;
+mod members;
 mod news;
 mod phases;
 mod promises;
@@ -11,7 +12,7 @@ mod raws;
 mod server;
 
 use crate::check::wgl::{self, Verdict};
-use crate::check::{Checker, Judges, Limits, Rule};
+use crate::check::{Checker, Ensemble, Judges, Limits, Rule};
 use crate::clock::Clock;
 use crate::disk::Lanes;
 use crate::history::History;
@@ -25,6 +26,7 @@ use crate::trace;
 use client::Actor;
 use faults::DiskTrouble;
 use links::Flow;
+use members::Membership;
 use phases::Stage;
 use raws::RawActor;
 use server::Node;
@@ -54,6 +56,7 @@ pub struct World {
     /// By host that sends, then by host that receives.
     flows: Vec<Flow>,
     wires: Vec<Wire>,
+    membership: Membership,
     /// Faults that wait for their news.
     awaiting: Vec<u16>,
     /// The highest zxid that anyone may have been told of.
@@ -163,13 +166,18 @@ impl World {
         refill(&mut self.actors, plan.clients.len());
         refill(&mut self.raws, plan.raws.len());
         self.schedule(&plan);
+        self.membership.reset(Ensemble::of(&plan.config));
         self.plan = plan;
         self.note_shape();
     }
 
     fn schedule(&mut self, plan: &Scenario) {
         for s in 0..plan.clocks.len() as u8 {
-            self.queue.push(0, Due::Start { server: s });
+            let spare = (s as usize).checked_sub(plan.clocks.len() - plan.spares.len());
+            let from = spare.map_or(0, |n| plan.spares[n].from);
+            if from < plan.heal_at {
+                self.queue.push(from, Due::Start { server: s });
+            }
         }
         for (c, program) in plan.clients.iter().enumerate() {
             let client = c as u16;
@@ -253,6 +261,7 @@ impl World {
 
     fn judge(&mut self) -> Outcome {
         let limits = self.limits();
+        self.coverage.hits(Hit::ReconfigDied, self.membership.died());
         let mut violations = match self.judges {
             Judges::All => self.checker.run(&self.history, &limits),
             Judges::Clients => self.checker.run_for_clients(&self.history, &limits),

@@ -1,6 +1,7 @@
 //! What servers tell: to the history, to the coverage, to faults that wait for it.
 
 use super::World;
+use super::members::is_reconfig;
 use crate::history::{Entry, SET_WATCHES};
 use crate::nemesis::News;
 use crate::net::{Near, Wire, WireState};
@@ -27,6 +28,8 @@ impl World {
         });
         let observers = members.members().filter(|m| m.role == LearnerType::Observer).count() as u64;
         self.coverage.hits(Hit::Observers, observers);
+        self.coverage.hits(Hit::Changing, u64::from(ensemble.reconfig_enabled));
+        self.coverage.hits(Hit::Spares, self.plan.spares.len() as u64);
         if let QuorumSystem::Hierarchical(_) = members.system() {
             self.coverage.hit(Hit::Hierarchical);
             let idle = members.voters().filter(|sid| members.weight(*sid) == 0).count() as u64;
@@ -92,14 +95,20 @@ impl World {
                     self.note_master(s, how);
                 }
                 self.coverage.hit(how);
+                self.coverage.hits(Hit::StrangerServes, u64::from(!self.is_member(s)));
                 if self.healed_at.is_some() && how == Hit::LeaderServes {
                     self.elections_since += 1;
                 }
             }
-            Event::RoleLost { .. } => {
+            Event::RoleLost { why } => {
+                if matches!(why, Lost::Deposed(_)) && node.role == RoleName::Leader {
+                    self.coverage.hit(Hit::LeaderDismissed);
+                }
                 node.serving = false;
                 node.role = RoleName::Looking;
             }
+            Event::Proposed { zxid, txn } if is_reconfig(txn) => self.membership.proposed(*zxid, txn),
+            Event::Reconfigured { text } => self.goes_by(s, text),
             Event::Truncated { .. } => node.truncated = true,
             Event::Installed { zxid, .. } => (node.installed, node.log_gap) = (true, *zxid),
             _ => {}
@@ -314,5 +323,8 @@ pub(super) fn is_news(news: News, event: &Event) -> bool {
         News::Truncated => matches!(event, Event::Truncated { .. }),
         News::Installed => matches!(event, Event::Installed { .. }),
         News::Attached => matches!(event, Event::SessionAttached { .. }),
+        News::ConfigProposed => matches!(event, Event::Proposed { txn, .. } if is_reconfig(txn)),
+        News::ConfigLogged => matches!(event, Event::Logged { txn, .. } if is_reconfig(txn)),
+        News::Reconfigured => matches!(event, Event::Reconfigured { .. }),
     }
 }

@@ -91,9 +91,10 @@ impl World {
         self.queue.push(self.now + LOOK, Due::Phase);
     }
 
-    /// Those that the run goes on with.
+    /// Those that the run goes on with and that have to serve.
     fn healed(&self) -> impl Iterator<Item = &Node> {
-        self.nodes.iter().filter(|n| !n.abandoned)
+        let nodes = self.nodes.iter().enumerate();
+        nodes.filter(|(s, n)| !n.abandoned && self.is_member(*s)).map(|(_, n)| n)
     }
 
     /// Every server serves the same, and every call has returned.

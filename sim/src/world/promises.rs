@@ -2,7 +2,6 @@
 //! forget without a loss, what replicas come to.
 
 use super::World;
-use crate::check::Ensemble;
 use crate::history::{CrashKind, Entry, Replica, Restored, ShadowOutcome};
 use crate::outcome::Hit;
 use crate::random::{Purpose, Stream};
@@ -51,16 +50,20 @@ impl World {
     /// all the others have the transaction, and every later quorum has another member. The same holds for accepted epochs, so
     /// no epoch is accepted for two leaders; and by induction for the next server that forgets, as this one is one of the
     /// others then. That all others are in the very same epoch leaves no history of theirs that another one has overtaken.
+    /// Where the membership changes, a voter is whoever votes by any configuration that was ever proposed: some of those may
+    /// be in force for whoever has missed the others.
     pub(super) fn may_forget(&self, s: usize) -> bool {
-        let Some(_) = &self.plan.config.ensemble else { return false };
-        let ensemble = Ensemble::of(&self.plan.config);
+        if self.plan.config.ensemble.is_none() {
+            return false;
+        }
         let node = &self.nodes[s];
-        if !ensemble.votes(node.id) {
+        if !self.membership.ever_votes(node.id) {
             return true;
         }
         let mine = node.promised;
-        !ensemble.is_quorum(|server| server == node.id)
-            && self.nodes.iter().filter(|n| n.id != node.id && ensemble.votes(n.id)).all(|other| {
+        let others = self.nodes.iter().filter(|n| n.id != node.id && self.membership.ever_votes(n.id));
+        !self.membership.all().any(|e| e.is_quorum(|server| server == node.id))
+            && others.into_iter().all(|other| {
                 let theirs = other.disk.durable_image();
                 theirs.last >= mine.last && theirs.accepted >= mine.accepted && theirs.current == mine.current
             })
