@@ -125,7 +125,7 @@ impl Operator {
         };
         let id = match self.r.below(10) {
             0 => 1 << 32,
-            1 => self.r.log_uniform(1, 20) as i64 * (1 << 32) | self.r.below(40) as i64,
+            1 => (self.r.log_uniform(1, 20) as i64 * (1 << 32)) | self.r.below(40) as i64,
             _ => -1,
         };
         match request {
