@@ -98,6 +98,15 @@ pub struct Recovered {
     pub disk: OnDisk,
 }
 
+impl Recovered {
+    /// All that the tree holds is known to be committed. If not: its snapshot may be one that a leader sent before it served, and
+    /// nothing that was logged since tells that it came to serve.
+    pub fn is_committed(&self) -> bool {
+        let (base, current) = (self.disk.base, Epoch(self.current_epoch.unwrap_or(0)));
+        base == Zxid::ZERO || Epoch::of(base) >= current || Epoch::of(self.last_zxid) >= current
+    }
+}
+
 /// The files as recovery found them, and what must be done to them before anything is promised.
 #[derive(Debug, Default)]
 pub struct OnDisk {

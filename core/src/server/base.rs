@@ -50,6 +50,8 @@ pub(super) struct Base {
     pub(super) changes: Vec<Change>,
     /// The last transaction before the epoch is served, if the tree did not come out as it says.
     pub(super) wrong: Option<Zxid>,
+    /// A leader that serves has committed all that the tree holds.
+    pub(super) is_committed: bool,
 }
 
 impl Base {
@@ -150,6 +152,7 @@ impl Base {
         // What an earlier life of this server asked of a leader may still be on its way, and nothing here tells of it: so no
         // zxid tells the lives apart.
         self.sessions.begin_life(self.rng.u64());
+        self.is_committed = true;
         self.event(Event::Activated { epoch });
     }
 

@@ -628,6 +628,11 @@ impl Leading {
 
     /// It is.
     fn settle(&mut self, base: &mut Base, doubt: Doubt) {
+        let (Doubt::Here(_, Coming { session, .. }) | Doubt::Learner(_, session)) = doubt;
+        if self.proposer.is_created(session) {
+            // A local one is about to be known to all.
+            return self.doubt(doubt);
+        }
         match doubt {
             Doubt::Here(id, coming) => {
                 let waits = |c: &Connection| matches!(c.state, State::Revalidating { .. });

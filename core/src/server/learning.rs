@@ -441,6 +441,7 @@ impl Learning {
             LearnerType::Observer => m.masters.next(&view, self.leader, &mut m.rng),
             LearnerType::Participant => None,
         };
+        self.zab.goes_to_master(master.is_some());
         let (to, port) = if let Some(master) = master {
             master
         } else {
@@ -481,6 +482,7 @@ impl Learning {
             }
         }
         tree.set_last_zxid(upto);
+        base.is_committed = false;
         base.event(Event::Installed { zxid: upto, digest: tree.digest() });
         base.tree = tree;
         base.store.install(&mut base.tree, base.sessions.iter(), upto, &mut base.out);

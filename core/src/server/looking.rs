@@ -71,7 +71,7 @@ impl ReadOnly {
     /// The time of a search that begins now.
     fn since(base: &Base) -> ReadOnly {
         match &base.config.ensemble {
-            Some(e) if e.read_only_mode => {
+            Some(e) if e.read_only_mode && base.is_committed => {
                 let patience = base.config.tick_ms.max(e.election.read_only_after_ms);
                 ReadOnly::From(base.now.mono + Span::from_millis(patience))
             }

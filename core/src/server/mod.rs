@@ -110,6 +110,7 @@ impl Server {
         });
         let (local_sessions, local_upgrading) =
             config.ensemble.as_ref().map_or((false, false), |e| (e.local_sessions, e.local_upgrading));
+        let is_committed = recovered.is_committed();
         let (tree, store) = Store::open(recovered, &config, rng.seed(), &mut out);
         let mut base = Base {
             now,
@@ -129,6 +130,7 @@ impl Server {
             out,
             changes: Vec::new(),
             wrong: None,
+            is_committed,
             config,
         };
         let role = match member {

@@ -2,7 +2,8 @@
 //! Answers to `QuorumPeer.processReconfig` and `ZKDatabase.initConfigInZKDatabase`.
 //!
 //! What a member must know after a crash lies in its log and tree: the node holds the last committed configuration, a
-//! reconfiguration in the end of the log is the last one seen. The driver writes the dynamic files for whoever reads those.
+//! reconfiguration in the end of the log is the last one seen. Where the tree may hold what was not committed, the settings
+//! count: the driver keeps the dynamic file.
 
 use super::base::Base;
 use super::member::{Member, Next};
@@ -42,8 +43,8 @@ pub(super) fn recovered(config: &EnsembleConfig, recovered: &Recovered) -> Quoru
         let later = |old: &Arc<QuorumVerifier>, new: Option<Arc<QuorumVerifier>>| {
             new.filter(|new| new.version > old.version).unwrap_or_else(|| old.clone())
         };
-        committed = later(&later(&committed, shown), known);
-        last_seen = later(&last_seen, logged);
+        last_seen = later(&later(&last_seen, shown.clone()), logged);
+        committed = later(&later(&committed, shown.filter(|_| recovered.is_committed())), known);
         last_seen = later(&committed, Some(last_seen));
     }
     QuorumView { committed, last_seen }

@@ -50,6 +50,8 @@ pub struct Learner {
     touched: BTreeMap<SessionId, i32>,
     /// Answers to `pendingSyncs`.
     syncs: VecDeque<u64>,
+    /// Its connection leads to an observer master.
+    at_master: bool,
 }
 
 /// Where the conversation stands.
@@ -108,9 +110,15 @@ impl Learner {
             deadline: None,
             touched: BTreeMap::new(),
             syncs: VecDeque::new(),
+            at_master: false,
         };
         learner.dial(now, 1, now + settings.init(), out);
         learner
+    }
+
+    /// The next connection leads to an observer master, not to the leader.
+    pub fn goes_to_master(&mut self, yes: bool) {
+        self.at_master = yes;
     }
 
     /// It has several servers to learn from.
@@ -343,9 +351,10 @@ impl Learner {
         if let Some(text) = config.filter(|text| text.len() > 1) {
             out.push(ZabOut::NewLeaderConfig { text });
         }
-        // A master may not have come as far as the one before; clients have seen what this server has.
+        // A master may not have come as far as the one before; clients have seen what this server has. What a leader sends before
+        // it serves is named by an earlier epoch than this server's, if nothing was written in that.
         if let Some(end) = pending.end_of_snapshot().filter(|end| *end < self.history.delivered())
-            && self.has_masters()
+            && self.at_master
         {
             return Err(Lost::Behind(end));
         }

@@ -523,6 +523,8 @@ impl Order {
                 continue;
             }
             let late = model.came_late(h, index);
+            // Of a local session only its server knows on which connection it is.
+            let local = model.is_local(txn.session, index);
             let explains = |model: &mut Model, c: Call| {
                 let facts = self.calls[c.0 as usize];
                 if index <= facts.known || (txn.born != Time(0) && txn.born < facts.at) {
@@ -534,7 +536,7 @@ impl Order {
             let mut all = mine[n].iter().copied().filter(|c| explains(model, *c));
             // The same may have been asked for twice: who could have done it comes before who must not.
             let first = all.next();
-            let stayed = |c: &Call| self.left_before(n, *c, &txn).is_none();
+            let stayed = |c: &Call| local || self.left_before(n, *c, &txn).is_none();
             let explained = first.map(|c| if stayed(&c) { c } else { all.find(stayed).unwrap_or(c) });
             found.look(Rule::C1);
             match explained {
@@ -543,7 +545,9 @@ impl Order {
                 _ if txn.kind == OpCode::CloseSession as i32 => {}
                 Some(c) => {
                     cursor[n] = c.0 + 1;
-                    self.stayed(cx, n, c, &txn, found);
+                    if !local {
+                        self.stayed(cx, n, c, &txn, found);
+                    }
                 }
                 None => found.add(Rule::C1, at, || {
                     format!("handle {n}: no call explains the transaction {} of its session", txn.zxid)

@@ -399,7 +399,10 @@ impl Sessions {
                     Span::from_millis(patience * u64::from(1_000_000 - limits.client_ppm) / 1_000_000);
                 // A server refuses a session from the moment that its close is under way.
                 let closing = self.touched.iter().any(|t| t.session == s.id && t.closing);
-                if s.closed.is_none() && !closing && at.since(handle.heard) < patience {
+                // A local one may have become known to all while the word that nobody knows it was under way.
+                let made = model.txn(s.opened).at;
+                let known = !model.is_local(s.id, s.opened - 1) || at.since(made) > limits.touch_lag;
+                if known && s.closed.is_none() && !closing && at.since(handle.heard) < patience {
                     found.add(Rule::S4, at, || {
                         format!("{who:?}: told that session {} is over, but nobody closed it", s.id)
                     });

@@ -127,8 +127,9 @@ pub(super) fn is_reconfig(txn: &[u8]) -> bool {
 impl World {
     /// A server of an ensemble whose membership changes goes by another configuration.
     pub(super) fn goes_by(&mut self, s: usize, text: &str) {
-        let node = &self.nodes[s];
+        let node = &mut self.nodes[s];
         let reign = (node.role == RoleName::Leader).then_some(node.epoch);
+        node.keep_file(text);
         self.membership.taken(text, reign, &mut self.coverage);
     }
 

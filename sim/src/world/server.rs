@@ -20,6 +20,7 @@ use zebu_core::boundary::{
 use zebu_core::config::Config;
 use zebu_core::disk::{Recovered, recover};
 use zebu_core::id::{Epoch, ServerId, Zxid};
+use zebu_core::quorum::QuorumVerifier;
 use zebu_core::server::Server;
 use zebu_core::time::Time;
 
@@ -31,6 +32,8 @@ const MOST_WAKES: u32 = 100;
 pub(super) struct Node {
     pub(super) id: ServerId,
     pub(super) config: Config,
+    /// Its dynamic file: the last configuration that it went by and was in.
+    file: Option<QuorumVerifier>,
     /// The running process.
     pub(super) server: Option<Server>,
     /// Starts so far.
@@ -105,10 +108,30 @@ pub(super) struct Armed {
 
 impl Node {
     /// A machine that was just switched on.
+    /// A configuration is in force here.
+    pub(super) fn keep_file(&mut self, text: &str) {
+        let Some(e) = &self.config.ensemble else { return };
+        let members = QuorumVerifier::parse(text, e.rules).expect("the core's own text");
+        // Who is in it no more starts with what it had.
+        if members.member(self.id).is_some() {
+            self.file = Some(members);
+        }
+    }
+
+    /// What the next process starts with.
+    fn settings(&self) -> Config {
+        let mut config = self.config.clone();
+        if let (Some(e), Some(members)) = (&mut config.ensemble, &self.file) {
+            e.members = members.clone();
+        }
+        config
+    }
+
     pub(super) fn new(config: Config, lanes: Lanes, clock: Clock, disk: Disk) -> Node {
         Node {
             id: config.server_id,
             config,
+            file: None,
             server: None,
             incarnation: 0,
             host_up: true,
@@ -204,7 +227,7 @@ impl World {
         node.role = RoleName::Looking;
         let now = node.clock.now(self.now);
         self.history.push(at, Entry::Clock { server: id, mono: now.mono, ppm: node.clock.ppm() });
-        node.server = Some(Server::new(node.config.clone(), recovered, seeds.seed(), now));
+        node.server = Some(Server::new(node.settings(), recovered, seeds.seed(), now));
         self.step_server(s, Input::Wake);
     }
 
