@@ -281,7 +281,8 @@ def follower():
         synchronised("follower with a tail", e, 2, "TRUNC")
         same_trees("follower with a tail", e)
         take_turns("turns of two real servers and Zebu", e, [("java", ZEBU), (ZEBU, "java")])
-        complaints(results, "follower", e)
+        # Under load a real leader's snapshot can be followed by proposals that do not follow it: another snapshot is asked for.
+        complaints(results, "follower", e, "does not follow the last transaction")
 
 
 def leader():
