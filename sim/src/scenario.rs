@@ -144,7 +144,9 @@ impl Scenario {
         let clients = r.pick(&[1, 2, 2, 3, 3, 4, 5, 6]);
         let net = shape::net(net(&mut r), patience);
         let disk = shape::disk(disk(&mut r), patience);
-        let write_ms = (6 * (net.delay + net.jitter) + 3 * disk.sync_max) / 1_000_000 + 1;
+        // An observer of a follower is two more steps from the leader, there and back.
+        let steps = if e.observer_master_port.is_some() { 10 } else { 6 };
+        let write_ms = (steps * (net.delay + net.jitter) + 3 * disk.sync_max) / 1_000_000 + 1;
         let longest = 4 * servers as u64 * write_ms;
         config.max_session_timeout_ms = config.max_session_timeout_ms.max(longest as i32);
         let clocks = (0..servers).map(|_| clock(&mut r)).collect();

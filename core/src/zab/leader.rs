@@ -209,11 +209,11 @@ impl Leader {
         }
     }
 
-    /// A voter looks for a leader: it does not follow this one. After maxTimeToWaitForEpoch that ends the wait for followers.
-    /// Answers to `reportLookingSid`.
+    /// A voter looks for a leader: it does not follow this one. After maxTimeToWaitForEpoch that ends the wait for followers; but
+    /// the voter may still be in the election's quiet time. Answers to `reportLookingSid`.
     pub fn voter_looks(&mut self, now: Time, out: &mut Vec<ZabOut>) {
         if let (Phase::Discovery { since, .. }, Some(wait)) = (&self.phase, self.settings.epoch_wait)
-            && now.since(*since) > wait
+            && now.since(*since).0 > wait.0.saturating_add(self.settings.finalize_wait.0)
         {
             self.lose(Lost::NoQuorum(Awaited::Followers), out);
         }
