@@ -175,7 +175,8 @@ impl Connection {
             | State::Revalidating { .. }
             | State::Closing { .. } => true,
             State::Fresh | State::Open { .. } => {
-                self.line.is_full()
+                self.line.syncs()
+                    || self.line.is_full()
                     || self.line.len() >= share
                     || self.unsent + self.out.len() > limits::SEND_PAUSE
             }

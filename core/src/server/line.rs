@@ -62,6 +62,12 @@ impl Line {
         self.waiting.len()
     }
 
+    /// Its last request is a sync under way. What comes behind it is not looked at until that is done: the commit of a write
+    /// would come first, as a sync waits for more than commits do.
+    pub(super) fn syncs(&self) -> bool {
+        matches!(self.waiting.back(), Some(Waiting { what: What::Sync { .. }, .. }))
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.waiting.len() >= limits::CONN_PENDING || self.bytes >= limits::CONN_PENDING_BYTES
     }
@@ -71,7 +77,8 @@ impl Line {
         self.waiting.push_back(waiting);
     }
 
-    /// The write whose commit this is, if there is one: then it stands in front, since all in front of it has been answered.
+    /// The write whose commit this is, if there is one: then it stands in front, since all in front of it has been answered: the
+    /// writes by their commits, and a sync before anything came behind it.
     pub(super) fn committed(&mut self, zxid: Zxid, cxid: i32) -> Option<Waiting> {
         let front = self.waiting.front()?;
         match front.what {
