@@ -14,7 +14,6 @@ const LONG_FUNCTIONS: &[(&str, &str, usize)] = &[
     ("core/src/server/words.rs", "text", 73),
     ("sim/src/check/images.rs", "vouched", 84),
     ("sim/src/check/wgl/tree.rs", "apply", 79),
-    ("sim/src/trace.rs", "entry_text", 77),
     ("sim/src/world/faults.rs", "fault", 92),
 ];
 

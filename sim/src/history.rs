@@ -11,6 +11,7 @@
 use bytes::Bytes;
 use std::net::IpAddr;
 use zebu_core::boundary::{Conn, Event};
+use zebu_core::client::Disconnect;
 use zebu_core::disk::Recovered;
 use zebu_core::id::{Epoch, ServerId, SessionId, Zxid};
 use zebu_core::proto::{ErrorCode, EventKind, OpCode, Request, Response};
@@ -84,6 +85,13 @@ pub enum Entry {
         who: Who,
         /// The new one.
         state: HandleState,
+    },
+    /// A client gave a connection up, since what came over it made no sense.
+    Misread {
+        /// Which handle.
+        who: Who,
+        /// What was wrong.
+        cause: Disconnect,
     },
     /// The client process died: its handles do nothing more, their open calls never return.
     Gone {

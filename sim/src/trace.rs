@@ -89,62 +89,44 @@ fn truncate(text: &mut String, most: usize) {
 
 /// An entry in one line.
 pub fn entry_text(h: &History, entry: &Entry) -> String {
-    let mut out = String::new();
-    match entry {
+    let mut out = match entry {
         Entry::Invoke { who, call } => {
             let request = &h.requests[call.0 as usize];
-            let _ = write!(out, "c{}/{} call {}: {request:?}", who.client, who.handle, call.0);
+            format!("c{}/{} call {}: {request:?}", who.client, who.handle, call.0)
         }
         Entry::Return { who, call, conn, zxid, result } => {
             let result = &h.results[result.0 as usize];
             let conn = conn.map_or("itself".to_owned(), |c| c.0.to_string());
-            let _ = write!(
-                out,
-                "c{}/{} call {} returns from {conn} at {zxid}: {result:?}",
-                who.client, who.handle, call.0
-            );
+            let (client, handle, call) = (who.client, who.handle, call.0);
+            format!("c{client}/{handle} call {call} returns from {conn} at {zxid}: {result:?}")
         }
         Entry::Notify { who, conn, zxid, kind, path } => {
-            let path = &h.paths[path.0 as usize];
-            let _ = write!(
-                out,
-                "c{}/{} event from {} at {zxid}: {kind:?} {path}",
-                who.client, who.handle, conn.0
-            );
+            let (client, handle, path) = (who.client, who.handle, &h.paths[path.0 as usize]);
+            format!("c{client}/{handle} event from {} at {zxid}: {kind:?} {path}", conn.0)
         }
-        Entry::Server { server, event: Event::Committed { zxid, txn }, .. } => {
-            let _ = write!(out, "server {server} committed {zxid}: ");
-            let _ = match LoggedTxn::decode(txn) {
-                Ok(txn) => write!(out, "{:?} {:?}", txn.header.session, txn.txn),
-                Err(bad) => write!(out, "{bad}"),
-            };
-        }
+        Entry::Misread { who, cause } => format!("c{}/{} gives up: {cause}", who.client, who.handle),
+        Entry::Server { server, event: Event::Committed { zxid, txn }, .. } => match LoggedTxn::decode(txn) {
+            Ok(txn) => format!("server {server} committed {zxid}: {:?} {:?}", txn.header.session, txn.txn),
+            Err(bad) => format!("server {server} committed {zxid}: {bad}"),
+        },
         Entry::Server { server, event: Event::Logged { zxid, .. }, .. } => {
-            let _ = write!(out, "server {server} logs {zxid}");
+            format!("server {server} logs {zxid}")
         }
         Entry::Server { server, event: Event::Proposed { zxid, .. }, .. } => {
-            let _ = write!(out, "server {server} proposes {zxid}");
+            format!("server {server} proposes {zxid}")
         }
-        Entry::Server { server, event, .. } => {
-            let _ = write!(out, "server {server} {event:?}");
-        }
-        Entry::Whole { servers } => {
-            let _ = write!(out, "whole: {:?}", h.sets[servers.0 as usize]);
-        }
+        Entry::Server { server, event, .. } => format!("server {server} {event:?}"),
+        Entry::Whole { servers } => format!("whole: {:?}", h.sets[servers.0 as usize]),
         Entry::Replica { server, replica } => {
             let r = &h.replicas[replica.0 as usize];
-            let _ = write!(
-                out,
-                "server {server} ends at {}, serving {}, digest {:x}",
-                r.last, r.serving, r.digest
-            );
+            format!("server {server} ends at {}, serving {}, digest {:x}", r.last, r.serving, r.digest)
         }
         Entry::Refused { server, why } => {
-            let _ = write!(out, "server {server} refused to start: {}", h.texts[why.0 as usize]);
+            format!("server {server} refused to start: {}", h.texts[why.0 as usize])
         }
         Entry::Shadow { server, kind, outcome: ShadowOutcome::Refused(why) } => {
             let why = &h.texts[why.0 as usize];
-            let _ = write!(out, "server {server}, after {kind:?} now, would refuse to start: {why}");
+            format!("server {server}, after {kind:?} now, would refuse to start: {why}")
         }
         Entry::Open { .. }
         | Entry::State { .. }
@@ -158,10 +140,8 @@ pub fn entry_text(h: &History, entry: &Entry) -> String {
         | Entry::Recovered { .. }
         | Entry::Shadow { .. }
         | Entry::Clock { .. }
-        | Entry::Phase(_) => {
-            let _ = write!(out, "{entry:?}");
-        }
-    }
+        | Entry::Phase(_) => format!("{entry:?}"),
+    };
     truncate(&mut out, 400);
     out
 }

@@ -57,6 +57,7 @@ impl Peers {
             | Entry::Return { .. }
             | Entry::Notify { .. }
             | Entry::State { .. }
+            | Entry::Misread { .. }
             | Entry::Gone { .. }
             | Entry::Server { .. }
             | Entry::Taken { .. }

@@ -103,6 +103,7 @@ impl Live {
             }
             Entry::Phase(Phase::Probe | Phase::End)
             | Entry::Notify { .. }
+            | Entry::Misread { .. }
             | Entry::Taken { .. }
             | Entry::Image { .. }
             | Entry::Recovered { .. }

@@ -407,6 +407,7 @@ impl Checker {
             | Entry::Return { .. }
             | Entry::Notify { .. }
             | Entry::State { .. }
+            | Entry::Misread { .. }
             | Entry::Gone { .. } => self.client(cx, entry),
             Entry::Taken { server, conn, sure } => {
                 if limits.config.ensemble.is_some() {
@@ -506,6 +507,9 @@ impl Checker {
             Entry::State { who, state } if !void => {
                 self.sessions.state(cx, model, &self.order, *who, *state, found);
                 self.order.state(model, &mut self.watches, at, *who, *state, found);
+            }
+            Entry::Misread { who, cause } => {
+                found.add(Rule::X1, at, || format!("{who:?} gives its connection up: {cause}"));
             }
             Entry::Gone { who } => {
                 self.order.gone(*who);

@@ -10,7 +10,9 @@ use crate::random::{Purpose, Stream};
 use crate::workload::Act;
 use std::net::IpAddr;
 use zebu_core::boundary::{Conn, Port};
-use zebu_core::client::{CallId, Client, ClientConfig, ClientInput, ClientOutput, ClientState, ServerAddr};
+use zebu_core::client::{
+    CallId, Client, ClientConfig, ClientInput, ClientOutput, ClientState, Disconnect, ServerAddr,
+};
 use zebu_core::id::Zxid;
 use zebu_core::proto::{ErrorCode, EventKind, OpResult, Request, Response, WatcherEvent};
 use zebu_core::time::{Span, Time};
@@ -205,7 +207,26 @@ impl World {
             }
             ClientOutput::Watch { zxid, event, .. } => self.notify(client, zxid, event, wire),
             ClientOutput::State(state) => self.client_state(client, state, wire),
-            ClientOutput::Lost { .. } => self.hash.word(0x14),
+            ClientOutput::Lost { cause, .. } => self.lost(client, cause),
+        }
+    }
+
+    fn lost(&mut self, client: u16, cause: Disconnect) {
+        self.hash.word(0x14);
+        let misread = match cause {
+            Disconnect::FrameLength(_)
+            | Disconnect::BadFrame(_)
+            | Disconnect::XidOutOfOrder { .. }
+            | Disconnect::UnknownError(_)
+            | Disconnect::ForeignSession(_) => true,
+            Disconnect::Closed
+            | Disconnect::ConnectTimeout
+            | Disconnect::ReadTimeout
+            | Disconnect::ReadOnlyServer
+            | Disconnect::Final => false,
+        };
+        if let (true, Some(handle)) = (misread, &self.actors[client as usize].handle) {
+            self.history.push(Time(self.now), Entry::Misread { who: handle.who, cause });
         }
     }
 

@@ -580,3 +580,13 @@ fn l3_l5_all_comes_to_an_end() {
     toy.push(Entry::Phase(Phase::End));
     bad(&toy, Rule::L5);
 }
+
+#[test]
+fn x1_clients_can_read_what_servers_say() {
+    use zebu_core::client::Disconnect;
+    let mut toy = Toy::new();
+    let who = toy.open();
+    good(&toy);
+    toy.push(Entry::Misread { who, cause: Disconnect::FrameLength(-1) });
+    bad(&toy, Rule::X1);
+}
