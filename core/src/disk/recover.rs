@@ -100,10 +100,11 @@ pub struct Recovered {
 
 impl Recovered {
     /// All that the tree holds is known to be committed. If not: its snapshot may be one that a leader sent before it served, and
-    /// nothing that was logged since tells that it came to serve.
+    /// nothing that was logged since tells that it came to serve. The snapshot is there before its leader's epoch is the current
+    /// one; that it was accepted comes first.
     pub fn is_committed(&self) -> bool {
-        let (base, current) = (self.disk.base, Epoch(self.current_epoch.unwrap_or(0)));
-        base == Zxid::ZERO || Epoch::of(base) >= current || Epoch::of(self.last_zxid) >= current
+        let (base, accepted) = (self.disk.base, Epoch(self.accepted_epoch.unwrap_or(0)));
+        base == Zxid::ZERO || Epoch::of(base) >= accepted || Epoch::of(self.last_zxid) >= accepted
     }
 }
 
