@@ -7,9 +7,10 @@
 //! leader answer with it; whoever hears the same leader from a quorum, and from that leader too, joins them.
 //!
 //! Where a configuration is proposed and perhaps committed, its quorum is needed too, and some that it would make electable
-//! may have more of the history than anyone who is so now: nobody can be elected without them. But those that do not know of the
-//! proposal would not vote for them. So they stand at some times and not at others, for longer and longer. (In ZooKeeper they
-//! never stand.)
+//! may have more of the history than anyone who is so now: nobody can be elected without them. So whoever has seen the proposal
+//! tells it with its vote, and others hear and follow those that it names. A server of ZooKeeper neither tells nor hears of it,
+//! and would not vote for them: so they stand at some times and not at others, for longer and longer. (In ZooKeeper they never
+//! stand.)
 
 use super::Settings;
 use crate::id::{ServerId, Zxid};
@@ -52,6 +53,8 @@ pub(super) enum Said {
     Decided(Decision),
     /// A newer configuration is in force, and has been taken over.
     Adopted(Arc<QuorumVerifier>),
+    /// What others have seen proposed is another configuration than before, or none.
+    HeardOf,
 }
 
 /// A vote as it is counted.
@@ -118,6 +121,8 @@ pub(super) struct FastLeaderElection {
     view: QuorumView,
     /// The committed configuration as notifications carry it.
     config_text: Bytes,
+    /// The one that is proposed.
+    proposed_text: Option<Bytes>,
     history: History,
     /// logicalclock. Counts from 1 with every life of the process, and anew with every configuration.
     round: i64,
@@ -148,6 +153,7 @@ impl FastLeaderElection {
             me,
             settings,
             config_text: view.committed.to_string().into(),
+            proposed_text: proposed_text(&view),
             view,
             history,
             round: 0,
@@ -164,6 +170,9 @@ impl FastLeaderElection {
     /// The role is over: look for a leader.
     pub(super) fn look(&mut self, now: Time, history: History, out: &mut Vec<Said>) {
         self.history = history;
+        if self.view.heard_of.take().is_some() {
+            out.push(Said::HeardOf);
+        }
         let time = Span(self.settings.finalize_wait.0.saturating_add(2 * self.heard_interval().0));
         self.standing = Standing { stands: false, time, until: now + time };
         self.begin_round(now, out);
@@ -202,6 +211,7 @@ impl FastLeaderElection {
     pub(super) fn set_view(&mut self, now: Time, view: QuorumView, out: &mut Vec<Said>) {
         let same = view.committed.is_same(&self.view.committed);
         self.config_text = view.committed.to_string().into();
+        self.proposed_text = proposed_text(&view);
         self.view = view;
         if !same {
             self.restart(now, out);
@@ -272,6 +282,7 @@ impl FastLeaderElection {
         if self.adopt(now, n, out) {
             return;
         }
+        self.hear_of(now, n, out);
         let asks = n.state == ServerState::Looking;
         if !self.view.is_voter(from) {
             // This is how observers and joiners learn the leader; their votes do not count. While looking, the proposal is
@@ -356,11 +367,28 @@ impl FastLeaderElection {
         if self.view.committed.version > self.view.last_seen.version {
             self.view.last_seen = self.view.committed.clone();
         }
+        self.proposed_text = proposed_text(&self.view);
         out.push(Said::Adopted(self.view.committed.clone()));
         if !same {
             self.restart(now, out);
         }
         !same
+    }
+
+    /// Takes note of a configuration that another server has seen proposed: those that it names are told of this one's vote.
+    fn hear_of(&mut self, now: Time, n: &Notification, out: &mut Vec<Said>) {
+        let (State::Looking(_), Some(text)) = (&self.state, &n.proposed) else { return };
+        if !self.settings.reconfig_enabled || self.proposed_text.as_ref() == Some(text) {
+            return;
+        }
+        let text = String::from_utf8_lossy(text);
+        let Ok(proposed) = QuorumVerifier::parse(&text, self.settings.rules) else { return };
+        let known = self.view.heard_of.as_ref().unwrap_or(&self.view.last_seen).version;
+        if proposed.version > known {
+            self.view.heard_of = Some(Arc::new(proposed));
+            out.push(Said::HeardOf);
+            self.tell_all(now, out);
+        }
     }
 
     /// Other members: rounds are counted anew.
@@ -511,6 +539,7 @@ impl FastLeaderElection {
             round,
             version: NOTIFICATION_VERSION,
             config: Some(self.config_text.clone()),
+            proposed: self.proposed_text.clone().filter(|_| self.state() == ServerState::Looking),
         }
     }
 
@@ -521,7 +550,7 @@ impl FastLeaderElection {
         // Whoever weighs nothing gets no other vote; and it has to vote for others where a proposed configuration counts it.
         let electable = match self.may_stand() {
             true => self.standing.stands,
-            false => self.view.is_electable(self.me),
+            false => self.view.may_stand(self.me),
         };
         match self.view.learner_type(self.me) {
             LearnerType::Observer => Vote { peer_epoch: i64::MIN, zxid: Zxid(i64::MIN), leader: nobody },
@@ -535,7 +564,7 @@ impl FastLeaderElection {
 
     /// Only the proposed configuration makes this server electable.
     fn may_stand(&self) -> bool {
-        !self.view.committed.is_electable(self.me) && self.view.is_electable(self.me)
+        !self.view.committed.is_electable(self.me) && self.view.may_stand(self.me)
     }
 
     fn state_under(&self, leader: ServerId) -> ServerState {
@@ -545,6 +574,10 @@ impl FastLeaderElection {
             LearnerType::Observer => ServerState::Observing,
         }
     }
+}
+
+fn proposed_text(view: &QuorumView) -> Option<Bytes> {
+    (view.last_seen.version > view.committed.version).then(|| view.last_seen.to_string().into())
 }
 
 fn agreeing(votes: &BTreeMap<ServerId, Ballot>, with: &Ballot) -> BTreeSet<ServerId> {

@@ -152,10 +152,9 @@ impl Links {
     /// Other configurations: whoever is new in the proposed one is dialled.
     pub(super) fn set_view(&mut self, step: &mut Step<'_>, view: QuorumView) {
         self.view = view;
-        let newcomers: Vec<ServerId> = self
-            .view
-            .last_seen
-            .members()
+        let proposed = std::iter::once(&self.view.last_seen).chain(&self.view.heard_of);
+        let newcomers: BTreeSet<ServerId> = proposed
+            .flat_map(|config| config.members())
             .map(|m| m.sid)
             .filter(|sid| *sid != self.me && self.view.committed.member(*sid).is_none())
             .collect();
@@ -449,7 +448,7 @@ impl Links {
     }
 
     fn is_member(&self, sid: ServerId) -> bool {
-        self.view.committed.member(sid).is_some() || self.view.last_seen.member(sid).is_some()
+        self.view.member(sid).is_some()
     }
 
     /// Closes the connection to a server, of whatever kind.

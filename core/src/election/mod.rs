@@ -203,6 +203,7 @@ impl Election {
                     self.links.set_view(step, self.fle.view().clone());
                     outcomes.push(Outcome::Adopted(config));
                 }
+                Said::HeardOf => self.links.set_view(step, self.fle.view().clone()),
             }
         }
         outcomes

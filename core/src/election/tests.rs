@@ -657,6 +657,7 @@ fn a_joiner_takes_over_the_configuration_and_follows() {
                     }
                 }
                 Said::Decided(d) => decided = Some((d.state, d.vote.leader)),
+                Said::HeardOf => panic!("nothing is proposed"),
                 Said::Adopted(v) => assert_eq!((v.version, v.is_voter(ServerId(4))), (5, false)),
             }
         }

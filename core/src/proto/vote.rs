@@ -4,7 +4,8 @@
 //! Initial message: long version (-65536, or -65535 with several addresses) | long sid | int n | byte address[n].
 //! Before 3.5: long sid alone. Frame: int length | notification.
 //! Notification: int state | long leader | long zxid | long electionEpoch | long peerEpoch | int version | int length |
-//! byte configuration[length].
+//! byte configuration[length]. Behind that ZooKeeper reads nothing and sends nothing; a server of ours that looks for a leader
+//! and has seen a proposed configuration adds int length | byte proposed[length].
 
 use crate::addr::Addr;
 use crate::id::{ServerId, Zxid};
@@ -169,13 +170,15 @@ pub struct Notification {
     pub version: i32,
     /// The sender's configuration; only from version 2 on.
     pub config: Option<Bytes>,
+    /// A later one that it has seen proposed; only of version 2.
+    pub proposed: Option<Bytes>,
 }
 
 /// The version of the format that 3.9 sends.
 pub const NOTIFICATION_VERSION: i32 = 2;
 
 impl Notification {
-    /// Writes the layout of 3.9, the only one that is sent.
+    /// Writes the layout of 3.9, the only one that is sent, and what is proposed behind it.
     pub fn encode(&self, w: &mut impl Write) {
         w.int(self.state as i32);
         w.long(self.vote.leader.0);
@@ -184,6 +187,9 @@ impl Notification {
         w.long(self.vote.peer_epoch);
         w.int(self.version);
         w.buffer(Some(self.config.as_deref().unwrap_or_default()));
+        if self.proposed.is_some() {
+            w.buffer(self.proposed.as_deref());
+        }
     }
 
     /// Reads any layout that 3.9 accepts: by length, 28 = no peerEpoch, 40 = no version (the last int is not looked at).
@@ -194,18 +200,23 @@ impl Notification {
         if bytes.len() == 28 {
             let peer_epoch = zxid.0 >> 32;
             let vote = Vote { peer_epoch, zxid, leader };
-            return Ok(Notification { state, vote, round, version: 0, config: None });
+            return Ok(Notification { state, vote, round, version: 0, config: None, proposed: None });
         }
         let vote = Vote { peer_epoch: r.long()?, zxid, leader };
         let version = r.int()?;
         if bytes.len() == 40 {
-            return Ok(Notification { state, vote, round, version: 0, config: None });
+            return Ok(Notification { state, vote, round, version: 0, config: None, proposed: None });
         }
         let config = match version > 1 {
             true => Some(bytes.slice_ref(r.slice()?.ok_or(Bad::Length(-1))?)),
             false => None,
         };
-        Ok(Notification { state, vote, round, version, config })
+        // Anything else behind the configuration is no business of ours.
+        let proposed = match version == NOTIFICATION_VERSION {
+            true => r.slice().ok().flatten().map(|text| bytes.slice_ref(text)),
+            false => None,
+        };
+        Ok(Notification { state, vote, round, version, config, proposed })
     }
 }
 
@@ -217,7 +228,7 @@ mod tests {
     fn whole() -> Notification {
         let vote = Vote { peer_epoch: 7, zxid: Zxid::new(6, 5), leader: ServerId(3) };
         let config = Some(Bytes::from_static(b"version=0"));
-        Notification { state: ServerState::Leading, vote, round: 9, version: 2, config }
+        Notification { state: ServerState::Leading, vote, round: 9, version: 2, config, proposed: None }
     }
 
     fn bytes_of(n: &Notification) -> Vec<u8> {
@@ -252,6 +263,15 @@ mod tests {
         let mut one = bytes[..44].to_vec();
         one[36..40].copy_from_slice(&1i32.to_be_bytes());
         assert_eq!(decode(&one), Ok(Notification { version: 1, config: None, ..n.clone() }));
+    }
+
+    #[test]
+    fn what_is_proposed_comes_behind_all_that_java_reads() {
+        let n = Notification { proposed: Some(Bytes::from_static(b"version=5")), ..whole() };
+        let bytes = bytes_of(&n);
+        assert_eq!(bytes[..53], bytes_of(&whole())[..]);
+        assert_eq!(decode(&bytes), Ok(n));
+        assert_eq!(decode(&bytes[..bytes.len() - 1]), Ok(whole()));
     }
 
     #[test]

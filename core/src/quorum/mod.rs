@@ -8,7 +8,7 @@ pub use reconfig::*;
 pub use text::*;
 
 use crate::addr::Addr;
-use crate::id::ServerId;
+use crate::id::{ServerId, Zxid};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,6 +20,13 @@ pub enum LearnerType {
     Participant,
     /// It learns without a vote.
     Observer,
+}
+
+/// The version is none that a reconfiguration gave: 0, as in settings, or the start of the epoch that numbered the initial
+/// configuration. Servers may know that by several such numbers, for one that falls before the epoch serves forgets the
+/// number. (ZooKeeper takes the higher one for a later configuration, and its server is refused until the next election.)
+pub fn is_initial(version: i64) -> bool {
+    Zxid(version).counter() == 0
 }
 
 /// One of the addresses of a server: a host with its two ports.
@@ -172,20 +179,27 @@ impl QuorumVerifier {
     }
 }
 
-/// The two configurations that count: the last committed one, and the last one proposed, which may be the same.
+/// The configurations that count: the last committed one, and the last one proposed, which may be the same.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct QuorumView {
     /// The committed one (quorumVerifier).
     pub committed: Arc<QuorumVerifier>,
     /// The last one seen (lastSeenQuorumVerifier).
     pub last_seen: Arc<QuorumVerifier>,
+    /// A later one that other servers have seen, and this one has not. It is not bound by it; but whom it lets vote may be
+    /// heard, voted for and followed.
+    pub heard_of: Option<Arc<QuorumVerifier>>,
 }
 
 impl QuorumView {
     /// Nothing is proposed beside this configuration.
     pub fn settled(committed: QuorumVerifier) -> QuorumView {
         let committed = Arc::new(committed);
-        QuorumView { last_seen: committed.clone(), committed }
+        QuorumView { last_seen: committed.clone(), committed, heard_of: None }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &QuorumVerifier> {
+        [&*self.committed, &*self.last_seen].into_iter().chain(self.heard_of.as_deref())
     }
 
     /// Those whose quorums are needed: the committed one, and the proposed one if it is newer.
@@ -199,6 +213,10 @@ impl QuorumView {
     }
     /// May it be elected by any of these?
     pub fn is_electable(&self, sid: ServerId) -> bool {
+        self.all().any(|v| v.is_electable(sid))
+    }
+    /// May it be elected by those that bind this server?
+    pub fn may_stand(&self, sid: ServerId) -> bool {
         self.needed().any(|v| v.is_electable(sid))
     }
     /// What these configurations make of a server: it is no observer if it votes in either.
@@ -208,18 +226,22 @@ impl QuorumView {
             false => self.committed.learner_type(sid),
         }
     }
-    /// Does it vote in either?
+    /// Does it vote in any?
     pub fn is_voter(&self, sid: ServerId) -> bool {
-        self.committed.is_voter(sid) || self.last_seen.is_voter(sid)
+        self.all().any(|v| v.is_voter(sid))
     }
-    /// Whoever votes in either.
+    /// Whoever votes in any.
     pub fn voters(&self) -> BTreeSet<ServerId> {
-        self.committed.voters().chain(self.last_seen.voters()).collect()
+        self.all().flat_map(QuorumVerifier::voters).collect()
+    }
+    /// A member of any: by the committed configuration first.
+    pub fn member(&self, sid: ServerId) -> Option<&QuorumServer> {
+        self.all().find_map(|v| v.member(sid))
     }
     /// Where the election port of a server is: by the committed configuration first.
     pub fn election_addrs(&self, sid: ServerId) -> Vec<Addr> {
         let mut addrs: Vec<Addr> = Vec::new();
-        for member in [&self.committed, &self.last_seen].into_iter().filter_map(|v| v.member(sid)) {
+        for member in self.all().filter_map(|v| v.member(sid)) {
             for addr in member.election_addrs() {
                 if !addrs.contains(&addr) {
                     addrs.push(addr);
@@ -283,7 +305,7 @@ mod tests {
         let committed = plain(3, 0, "");
         let mut proposed = parse("server.3=h3:1:2\nserver.4=h4:1:2\nserver.5=h5:1:2");
         proposed.version = 7;
-        let view = QuorumView { committed: committed.into(), last_seen: proposed.into() };
+        let view = QuorumView { committed: committed.into(), last_seen: proposed.into(), heard_of: None };
         assert!(!view.has_all_quorums(&sids(&[1, 2, 3])));
         assert!(!view.has_all_quorums(&sids(&[3, 4, 5])));
         assert!(view.has_all_quorums(&sids(&[1, 3, 4])));

@@ -146,7 +146,8 @@ impl Leading {
         base.become_role(RoleName::Leader);
         m.voter_looks = false;
         let mut out = Vec::new();
-        let zab = Leader::new(m.me, m.zab, history, m.view().clone(), base.now.mono, &mut out);
+        let view = QuorumView { heard_of: None, ..m.view().clone() };
+        let zab = Leader::new(m.me, m.zab, history, view, base.now.mono, &mut out);
         let mut leading = Leading {
             zab,
             todo: out.into(),
@@ -421,7 +422,7 @@ impl Leading {
 
     /// The configuration that ZAB goes by is in force.
     fn take_up_config(&mut self, base: &mut Base, m: &mut Member) {
-        let QuorumView { committed, last_seen } = self.zab.view().clone();
+        let QuorumView { committed, last_seen, .. } = self.zab.view().clone();
         m.take_up_config(base, committed);
         m.see_config(base, last_seen);
         self.lets_in = lets_in(base, m);

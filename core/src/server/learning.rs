@@ -445,8 +445,7 @@ impl Learning {
         let (to, port) = if let Some(master) = master {
             master
         } else {
-            let member = view.committed.member(self.leader).or(view.last_seen.member(self.leader));
-            let addrs: Vec<_> = member.into_iter().flat_map(|m| m.quorum_addrs()).collect();
+            let addrs: Vec<_> = view.member(self.leader).into_iter().flat_map(|m| m.quorum_addrs()).collect();
             if addrs.is_empty() {
                 // It has left the configuration since it was elected.
                 return self.with_zab(|zab, out| zab.closed(base.now.mono, None, out));

@@ -85,7 +85,7 @@ mod tests {
             (1..=voters).map(|s| format!("server.{s}=h{s}:2888:3888:participant\n")).collect();
         let config =
             Arc::new(QuorumVerifier::parse(&lines, ConfigRules::default()).expect("a configuration"));
-        QuorumView { committed: config.clone(), last_seen: config }
+        QuorumView { committed: config.clone(), last_seen: config, heard_of: None }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::config::EnsembleConfig;
 use crate::disk::Recovered;
 use crate::id::{Epoch, ServerId, SessionId, Zxid};
 use crate::proto::{LoggedTxn, ServerState, Txn, TxnHeader};
-use crate::quorum::{ConfigRules, LearnerType, QuorumVerifier, QuorumView};
+use crate::quorum::{self, ConfigRules, LearnerType, QuorumVerifier, QuorumView};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -47,7 +47,7 @@ pub(super) fn recovered(config: &EnsembleConfig, recovered: &Recovered) -> Quoru
         committed = later(&later(&committed, shown.filter(|_| recovered.is_committed())), known);
         last_seen = later(&committed, Some(last_seen));
     }
-    QuorumView { committed, last_seen }
+    QuorumView { committed, last_seen, heard_of: None }
 }
 
 /// The last configuration in the log's tail, and the last one that must have been committed: the next is proposed only
@@ -72,9 +72,9 @@ fn in_tail(
 impl Member {
     /// A configuration is proposed: its voters are heard and reached from here on.
     pub(super) fn see_config(&mut self, base: &mut Base, config: Arc<QuorumVerifier>) {
-        let QuorumView { committed, last_seen } = self.view().clone();
+        let QuorumView { committed, last_seen, .. } = self.view().clone();
         if config.version > last_seen.version {
-            self.set_view(base, QuorumView { committed, last_seen: config });
+            self.set_view(base, QuorumView { committed, last_seen: config, heard_of: None });
         }
     }
 
@@ -83,7 +83,7 @@ impl Member {
     pub(super) fn see_leaders_config(&mut self, base: &mut Base, config: Arc<QuorumVerifier>) {
         let committed = self.view().committed.clone();
         let last_seen = if config.version > committed.version { config } else { committed.clone() };
-        self.set_view(base, QuorumView { committed, last_seen });
+        self.set_view(base, QuorumView { committed, last_seen, heard_of: None });
     }
 
     /// What the rest of the server goes by of the configuration in force.
@@ -96,14 +96,16 @@ impl Member {
 
     /// A configuration is in force. True: it is another one than before.
     pub(super) fn take_up_config(&mut self, base: &mut Base, config: Arc<QuorumVerifier>) -> bool {
-        let QuorumView { committed, last_seen } = self.view().clone();
-        if config.version <= committed.version {
+        let QuorumView { committed, last_seen, .. } = self.view().clone();
+        // The initial one has the number that the leader knows it by.
+        let renumbered = quorum::is_initial(config.version) && quorum::is_initial(committed.version);
+        if config.version == committed.version || (config.version < committed.version && !renumbered) {
             return false;
         }
         let last_seen = if last_seen.version > config.version { last_seen } else { config.clone() };
         self.goes_by(base, &config);
         base.event(Event::Reconfigured { text: config.to_string() });
-        self.set_view(base, QuorumView { committed: config, last_seen });
+        self.set_view(base, QuorumView { committed: config, last_seen, heard_of: None });
         true
     }
 
@@ -123,7 +125,8 @@ impl Base {
     /// transaction wrote there (whoever has the permission can) is everybody's, and stays.
     pub(super) fn show_config(&mut self, config: &QuorumVerifier) {
         let text = Bytes::from(config.to_string());
-        let shown = |n: &crate::tree::Node| n.data.as_ref() == Some(&text) || n.stat.mzxid.0 > config.version;
+        let written = |n: &crate::tree::Node| n.stat.mzxid.0 > config.version && n.stat.mzxid.counter() > 0;
+        let shown = |n: &crate::tree::Node| n.data.as_ref() == Some(&text) || written(n);
         if self.tree.get(CONFIG_NODE).is_some_and(shown) {
             return;
         }

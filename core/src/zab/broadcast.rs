@@ -203,7 +203,7 @@ impl Leader {
     /// getDesignatedLeader: who leads with the configuration seen last. This server if it may; else one that holds as much
     /// as possible of what is outstanding.
     fn designated(&self, holders: &BTreeSet<ServerId>) -> ServerId {
-        let QuorumView { committed, last_seen } = &self.view;
+        let QuorumView { committed, last_seen, .. } = &self.view;
         let addrs = |v: &QuorumVerifier| v.member(self.me).map(|m| m.quorum_addrs().collect::<Vec<_>>());
         let stays = committed.member(self.me).is_none() || addrs(committed) == addrs(last_seen);
         if last_seen.is_voter(self.me) && stays {

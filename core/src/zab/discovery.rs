@@ -68,7 +68,7 @@ impl Leader {
 
     /// The initial configuration gets a version with the first epoch, if it may change at all.
     fn number_configuration(&mut self) {
-        let QuorumView { committed, last_seen } = &mut self.view;
+        let QuorumView { committed, last_seen, .. } = &mut self.view;
         if self.settings.reconfig_enabled && committed.version == 0 && last_seen.version == 0 {
             let mut numbered: QuorumVerifier = (**committed).clone();
             numbered.version = self.epoch.start().0;

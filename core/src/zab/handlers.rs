@@ -7,7 +7,7 @@ use super::{Cause, MAX_EPOCH, Settings, ZabOut};
 use crate::boundary::{Conn, SyncBy};
 use crate::id::{Epoch, ServerId, Zxid};
 use crate::proto::{FromLeader, LearnerInfo, ZAB_VERSION};
-use crate::quorum::QuorumVerifier;
+use crate::quorum::{self, QuorumVerifier};
 use crate::time::Time;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,7 +79,9 @@ impl Handlers {
             Some(Cause::OwnServerId)
         } else if info.protocol_version < ZAB_VERSION {
             Some(Cause::OldProtocol(info.protocol_version))
-        } else if info.config_version > version {
+        } else if info.config_version > version
+            && !(quorum::is_initial(info.config_version) && quorum::is_initial(version))
+        {
             Some(Cause::ConfigAhead)
         } else if accepted >= MAX_EPOCH {
             Some(Cause::BadEpoch(accepted))

@@ -41,21 +41,22 @@ impl Peer {
         said.into_iter()
             .map(|s| match s {
                 Said::Send(to, n) => (to.0, n.state, n.vote.leader.0, n.round),
-                Said::Decided(_) | Said::Adopted(_) => panic!("{s:?}"),
+                Said::Decided(_) | Said::Adopted(_) | Said::HeardOf => panic!("{s:?}"),
             })
             .collect()
     }
     fn decided(&mut self) -> Option<(ServerState, i64, i64)> {
         std::mem::take(&mut self.said).into_iter().find_map(|s| match s {
             Said::Decided(d) => Some((d.state, d.vote.leader.0, d.round)),
-            Said::Send(..) | Said::Adopted(_) => None,
+            Said::Send(..) | Said::Adopted(_) | Said::HeardOf => None,
         })
     }
 }
 
 fn says(state: ServerState, leader: i64, round: i64, epoch: i64, zxid: i64) -> Notification {
     let vote = Vote { peer_epoch: epoch, zxid: Zxid(zxid), leader: ServerId(leader) };
-    Notification { state, vote, round, version: 2, config: Some(Bytes::from_static(b"version=0")) }
+    let config = Some(Bytes::from_static(b"version=0"));
+    Notification { state, vote, round, version: 2, config, proposed: None }
 }
 fn votes(leader: i64, round: i64) -> Notification {
     says(ServerState::Looking, leader, round, 0, 0)
@@ -309,6 +310,26 @@ fn a_server_without_weight_is_not_elected() {
     p.hear(2, 1, votes(2, 1));
     p.fle.wake(ms(202), &mut p.said);
     assert_eq!(p.decided(), Some((Leading, 2, 1)));
+}
+
+#[test]
+fn whom_a_proposal_names_is_heard_and_followed_by_whoever_missed_it() {
+    // 2 and 3 are in force; 1 and 2 are proposed, 3 and 1 have logged that. 2 has not, and all need it.
+    let lines = "server.2=h2:2888:3888\nserver.3=h3:2888:3888\n";
+    let view = QuorumVerifier::parse(lines, ConfigRules::default()).expect("a configuration");
+    let mut p = Peer::start(2, QuorumView::settled(view), history(1, 3));
+    let proposed = Some(Bytes::from_static(b"server.1=h1:2888:3888\nserver.2=h2:2888:3888\nversion=9"));
+    p.said.clear();
+    p.hear(1, 1, Notification { proposed: proposed.clone(), ..says(Looks, 1, 1, 1, 5) });
+    assert_eq!(p.said.remove(0), Said::HeardOf);
+    assert_eq!(p.sent(), [(1, Looks, 2, 1), (3, Looks, 2, 1), (1, Looks, 1, 1), (3, Looks, 1, 1)]);
+    assert_eq!(p.fle.view().member(ServerId(1)).expect("heard of").sid, ServerId(1));
+    p.hear(2, 3, Notification { proposed, ..says(Looks, 1, 1, 1, 5) });
+    // Its own configuration is what binds it: its quorum is enough.
+    assert_eq!(p.decided(), Some((Following, 1, 1)));
+    // What it has heard of is for this search only.
+    p.fle.look(ms(3), history(1, 3), &mut p.said);
+    assert_eq!((p.said.remove(0), p.fle.view().heard_of.clone()), (Said::HeardOf, None));
 }
 
 #[test]
