@@ -93,8 +93,10 @@ impl Peers {
             });
         }
         self.replaced(server, id);
+        let knows = self.of(server).knows;
+        let knows = self.lines.common(knows, id);
         let p = self.of(server);
-        (p.applied, p.committed) = (id, id);
+        (p.applied, p.committed, p.knows) = (id, id, knows);
     }
 
     /// Z3: the next of C, and nothing else.
@@ -150,6 +152,7 @@ impl Peers {
         let p = self.of(server);
         let (before, committed) = (p.applied, p.committed);
         p.applied = id.unwrap_or(before);
+        p.knows = p.applied;
         found.look(Rule::Z3);
         if id != Some(committed) || self.lines.get(committed).parent != before {
             return found.add(Rule::Z3, cx.at, || {

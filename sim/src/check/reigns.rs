@@ -38,7 +38,7 @@ impl Peers {
             });
         }
         // It may not know yet that it has lost its vote.
-        let knows = self.lines.common(self.peer(server).map_or(ROOT, |p| p.applied), self.end());
+        let knows = self.lines.common(self.peer(server).map_or(ROOT, |p| p.knows), self.end());
         self.must_vote(cx, server, (knows, begins), found);
         if self.newest() < epoch {
             self.complete(cx, server, epoch, begins, found);
@@ -122,7 +122,8 @@ impl Peers {
                 format!("server {server} begins to serve at {zxid}, which is not committed")
             });
         }
-        self.of(server).serves = Some(epoch);
+        let p = self.of(server);
+        (p.serves, p.knows) = (Some(epoch), applied);
     }
 
     /// Z5, Z6 and C at the quorum of a leader's NEWLEADER acks.

@@ -2,6 +2,7 @@
 //! them up.
 
 use super::World;
+use super::server::Node;
 use crate::check::Ensemble;
 use crate::outcome::{Coverage, Hit};
 use crate::workload::Act;
@@ -102,11 +103,10 @@ impl Membership {
         }
     }
 
-    /// Without these servers there is a quorum, whichever configuration comes to be in force.
-    fn can_spare(&self, servers: u16) -> bool {
+    /// Without these servers there is a quorum of every configuration from this version on.
+    fn can_spare(&self, servers: u16, from: i64) -> bool {
         let stays = |server: ServerId| servers >> (server.0 - 1) & 1 == 0;
-        let newest = self.known[self.newest].version;
-        self.known.iter().filter(|k| k.version >= newest).all(|k| {
+        self.known.iter().filter(|k| k.version >= from).all(|k| {
             let able = k.ensemble.members().iter().any(|m| m.votes && m.weight > 0 && stays(m.server));
             able && k.ensemble.is_quorum(stays)
         })
@@ -139,13 +139,19 @@ impl World {
             || self.membership.in_force().members().iter().any(|m| m.server == self.nodes[s].id)
     }
 
-    /// Servers may stay broken only if no change of the membership can make them indispensable.
+    /// Servers may stay broken only if no change of the membership can make them indispensable. A member that is left and has not
+    /// been told that the newest configuration is in force needs a quorum of the one before, too.
     pub(super) fn may_leave(&self) -> bool {
+        if !self.plan.changes() {
+            return true;
+        }
         let is_change = |act: &Act| matches!(act, Act::Call(Request::Reconfig { .. }));
         let all_asked = self.plan.clients.iter().zip(&self.actors).all(|(plan, actor)| {
             plan.ops.get(actor.next_op..).unwrap_or_default().iter().all(|op| !is_change(&op.act))
         });
-        !self.plan.changes()
-            || (all_asked && self.membership.open == 0 && self.membership.can_spare(self.plan.left.servers))
+        let left = self.plan.left.servers;
+        let stays = |n: &&Node| left >> (n.id.0 - 1) & 1 == 0 && self.membership.in_force().votes(n.id);
+        let known_to_all = self.nodes.iter().filter(stays).map(Node::goes_by).min().unwrap_or(0);
+        all_asked && self.membership.open == 0 && self.membership.can_spare(left, known_to_all)
     }
 }

@@ -118,6 +118,11 @@ impl Node {
         }
     }
 
+    /// The version of the configuration that it last went by.
+    pub(super) fn goes_by(&self) -> i64 {
+        self.file.as_ref().map_or(0, |members| members.version)
+    }
+
     /// What the next process starts with.
     fn settings(&self) -> Config {
         let mut config = self.config.clone();
