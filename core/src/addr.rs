@@ -60,7 +60,7 @@ impl fmt::Display for Delimited<'_> {
 }
 
 /// Splits at the colons, those of a bracketed host left alone: host first. Empty parts at the end fall away, as in Java.
-/// `None`: a bracket that is not closed, or is followed by something else than a colon.
+/// `None`: a bracket that is not closed, or opened twice, or is followed by something else than a colon.
 pub fn split_host(text: &str) -> Option<Vec<&str>> {
     let (host, rest) = match text.strip_prefix('[') {
         None => match text.split_once(':') {
@@ -68,7 +68,7 @@ pub fn split_host(text: &str) -> Option<Vec<&str>> {
             Some(parts) => parts,
         },
         Some(inner) => {
-            let (host, rest) = inner.split_once(']')?;
+            let (host, rest) = inner.split_once(']').filter(|(host, _)| !host.contains('['))?;
             match rest.is_empty() {
                 true => return Some(vec![host]),
                 false => (host, rest.strip_prefix(':')?),
@@ -100,6 +100,7 @@ mod tests {
         assert_eq!(split_host("h:"), Some(vec!["h"]));
         assert_eq!(split_host("[::1"), None);
         assert_eq!(split_host("[::1]x1"), None);
+        assert_eq!(split_host("[[]:1"), None);
     }
 
     #[test]
