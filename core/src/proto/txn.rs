@@ -227,13 +227,14 @@ impl Txn {
 }
 
 /// The list of a closeSession, whose absence only the bytes that are left can tell (3.5, or closeSessionTxn switched off):
-/// nothing left means no list, exactly a digest left means no list either.
+/// nothing left means no list, exactly a digest left means no list either. No node has an empty path; two of those would look
+/// like a digest.
 fn decode_close(r: &mut Reader<'_>) -> Result<Option<Vec<String>>, Bad> {
     let rest = r.rest();
     if rest.is_empty() || (rest.len() == DIGEST_LEN && rest[..4] == 2i32.to_be_bytes()) {
         return Ok(None);
     }
-    r.vector(|r| r.string())
+    r.vector(|r| r.string().and_then(|path| if path.is_empty() { Err(Bad::Length(0)) } else { Ok(path) }))
 }
 
 const DIGEST_LEN: usize = 12;
@@ -285,5 +286,32 @@ pub fn txn_error(txn: &Txn) -> Option<ErrorCode> {
     match txn {
         Txn::Error { err } => Some(ErrorCode::from_code(*err).unwrap_or(ErrorCode::SystemError)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_a_close_session_is_told_from_a_digest() {
+        let header = TxnHeader { session: SessionId(1), cxid: 7, zxid: Zxid(2), time: 3 };
+        for (paths, digest) in [
+            (None, None),
+            (None, Some(5)),
+            (Some(vec![]), None),
+            (Some(vec!["/a".to_owned(), "/b".to_owned()]), Some(0)),
+        ] {
+            let txn = LoggedTxn { header: header.clone(), txn: Txn::CloseSession { paths }, digest };
+            let mut body = Vec::new();
+            txn.encode(&mut body);
+            assert_eq!(LoggedTxn::decode(&body), Ok(txn));
+        }
+        // What a fuzzer made: two empty paths, and something that is no digest behind them.
+        let mut body = Vec::new();
+        let txn = Txn::CloseSession { paths: Some(vec![String::new(); 2]) };
+        LoggedTxn { header, txn, digest: None }.encode(&mut body);
+        body.push(1);
+        assert_eq!(LoggedTxn::decode(&body), Err(Bad::Length(0)));
     }
 }
