@@ -134,7 +134,7 @@ impl LearnerSide {
         let mut out = Vec::new();
         let now = Time(0);
         let mut learner =
-            Learner::new(info.sid, kind, settings(), history, info.config_version, now, &mut out);
+            Learner::new((info.sid, kind), settings(), history, info.config_version, (now, 0), &mut out);
         assert_eq!(out, [ZabOut::Dial]);
         let mut first = Vec::new();
         learner.opened(now, CONN, &mut first);

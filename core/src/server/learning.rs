@@ -161,12 +161,11 @@ impl Learning {
             LearnerType::Participant => RoleName::Follower,
             LearnerType::Observer => RoleName::Observer,
         });
-        if kind == LearnerType::Observer {
-            m.masters.begin();
-        }
         let mut out = Vec::new();
         let version = m.view().committed.version;
-        let zab = Learner::new(m.me, kind, m.zab, history, version, base.now.mono, &mut out);
+        let when = (base.now.mono, m.fruitless);
+        let zab = Learner::new((m.me, kind), m.zab, history, version, when, &mut out);
+        m.fruitless = m.fruitless.saturating_add(1);
         let mut learning = Learning {
             zab,
             leader,
@@ -438,7 +437,7 @@ impl Learning {
         }
         let view = m.view().clone();
         let master = match self.kind {
-            LearnerType::Observer => m.masters.next(&view, self.leader, &mut m.rng),
+            LearnerType::Observer => m.masters.next(&view, self.leader, m.fruitless, &mut m.rng),
             LearnerType::Participant => None,
         };
         self.zab.goes_to_master(master.is_some());
@@ -499,12 +498,12 @@ impl Learning {
         }
         base.show_config(&m.view().committed);
         m.synchronised(epoch);
+        m.fruitless = 0;
         match self.kind {
-            LearnerType::Observer => m.masters.good(),
             LearnerType::Participant if m.zab.observer_masters => {
                 self.observers = Some(Observers::new(base, m, epoch));
             }
-            LearnerType::Participant => {}
+            LearnerType::Participant | LearnerType::Observer => {}
         }
         self.depart_if_changed(m, self.leader);
     }

@@ -19,35 +19,25 @@ pub(super) struct Masters {
     /// The voters in an order of this server's own.
     order: Vec<ServerId>,
     next: usize,
-    /// Roles that came to nothing since the last one that did not.
-    failed: u32,
 }
 
 impl Masters {
     pub(super) fn new(port: Option<u16>) -> Masters {
-        Masters { port, order: Vec::new(), next: 0, failed: 0 }
+        Masters { port, order: Vec::new(), next: 0 }
     }
 
-    /// An observer's role begins. It fails unless it is said to be good.
-    pub(super) fn begin(&mut self) {
-        self.failed += 1;
-    }
-
-    /// The observer is up to date.
-    pub(super) fn good(&mut self) {
-        self.failed = 0;
-    }
-
-    /// The next address to dial, each of a server's in turn; `None`: the leader's own quorum port.
+    /// The next address to dial, each of a server's in turn; `None`: the leader's own quorum port. `role`: the how manyth of those
+    /// in a row that have come to nothing so far, from 1.
     pub(super) fn next(
         &mut self,
         view: &QuorumView,
         leader: ServerId,
+        role: u32,
         rng: &mut Rng,
     ) -> Option<(Addr, Port)> {
         let port = self.port?;
         self.shuffle(&view.committed, rng);
-        if self.failed.is_multiple_of(PATIENCE + 1) {
+        if role.is_multiple_of(PATIENCE + 1) {
             return None;
         }
         let mut addrs = Vec::new();
@@ -91,27 +81,19 @@ mod tests {
     #[test]
     fn followers_in_turn_and_the_leader_when_they_fail() {
         let (mut masters, mut rng, view) = (Masters::new(Some(7)), Rng::new([1; 32]), view(3));
-        for _ in 0..PATIENCE {
-            masters.begin();
-            let mut asked = || masters.next(&view, ServerId(2), &mut rng).expect("a follower");
+        for role in 1..=PATIENCE {
+            let mut asked = || masters.next(&view, ServerId(2), role, &mut rng).expect("a follower");
             let two = BTreeSet::from([asked(), asked()].map(|(addr, _)| (addr.host, addr.port)));
             assert_eq!(two, BTreeSet::from([("h1".to_owned(), 7), ("h3".to_owned(), 7)]));
         }
-        masters.begin();
-        assert_eq!(masters.next(&view, ServerId(2), &mut rng), None);
-        masters.good();
-        masters.begin();
-        assert!(masters.next(&view, ServerId(2), &mut rng).is_some());
+        assert_eq!(masters.next(&view, ServerId(2), PATIENCE + 1, &mut rng), None);
+        assert!(masters.next(&view, ServerId(2), 1, &mut rng).is_some());
     }
 
     #[test]
     fn without_followers_or_without_the_setting_there_is_the_leader() {
         let mut rng = Rng::new([1; 32]);
-        let mut ask = |port, voters| {
-            let mut masters = Masters::new(port);
-            masters.begin();
-            masters.next(&view(voters), ServerId(1), &mut rng)
-        };
+        let mut ask = |port, voters| Masters::new(port).next(&view(voters), ServerId(1), 1, &mut rng);
         assert_eq!(ask(Some(7), 1), None);
         assert_eq!(ask(None, 3), None);
         assert!(ask(Some(7), 2).is_some());

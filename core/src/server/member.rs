@@ -34,6 +34,8 @@ pub(super) struct Member {
     /// A voter looks for a leader, though this server has settled for one.
     pub(super) voter_looks: bool,
     pub(super) dials: Dials,
+    /// Roles in a row that learnt nothing: they ended before this server served.
+    pub(super) fruitless: u32,
     pub(super) peers: Peers,
     pub(super) masters: Masters,
     pub(super) rng: Rng,
@@ -93,6 +95,7 @@ impl Member {
             observer_delay: ms(times.observer_delay_ms),
             voter_looks: false,
             dials: Dials::default(),
+            fruitless: 0,
             peers: Peers::default(),
             masters: Masters::new(config.observer_master_port),
             rng: Rng::new(seed),

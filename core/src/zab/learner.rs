@@ -28,6 +28,9 @@ use std::collections::{BTreeMap, VecDeque};
 const DIAL_PAUSE: Span = Span::from_millis(10);
 /// `zookeeper.leaderConnectDelayDuringRetryMs`.
 const DIAL_PAUSE_MAX: Span = Span::from_millis(100);
+/// So many roles in a row may come to nothing before a learner waits with its first dial, too: one that is always refused would
+/// ask as fast as the network goes.
+const FRUITLESS: u32 = 3;
 /// Dials before the leader counts as unreachable: about as long as Java's five.
 const DIALS: u32 = 9;
 /// An observer that has several masters to choose from gives a dial up after this part of initLimit.
@@ -89,14 +92,13 @@ struct Said {
 }
 
 impl Learner {
-    /// A server that knows its leader. It asks to be connected at once.
+    /// A server that knows its leader. It asks to be connected at once, unless too many roles before this one came to nothing.
     pub fn new(
-        me: ServerId,
-        kind: LearnerType,
+        (me, kind): (ServerId, LearnerType),
         settings: Settings,
         history: History,
         config_version: i64,
-        now: Time,
+        (now, fruitless): (Time, u32),
         out: &mut Vec<ZabOut>,
     ) -> Learner {
         let mut learner = Learner {
@@ -112,7 +114,11 @@ impl Learner {
             syncs: VecDeque::new(),
             at_master: false,
         };
-        learner.dial(now, 1, now + settings.init(), out);
+        let until = now + settings.init();
+        match fruitless.checked_sub(FRUITLESS) {
+            None => learner.dial(now, 1, until, out),
+            Some(n) => learner.phase = Phase::Dialling { dials: 0, dial_at: Some(now + pause(n)), until },
+        }
         learner
     }
 
@@ -191,7 +197,7 @@ impl Learner {
     }
 
     fn dial_failed(&mut self, now: Time, dials: u32, until: Time, out: &mut Vec<ZabOut>) {
-        let pause = Span(DIAL_PAUSE.0 << (dials - 1).min(16)).min(DIAL_PAUSE_MAX);
+        let pause = pause(dials - 1);
         if dials >= DIALS || now + pause >= until {
             self.lose(Lost::Unreachable, out);
         } else {
@@ -650,4 +656,8 @@ impl Learner {
         }
         out.push(ZabOut::Lost { why });
     }
+}
+
+fn pause(doublings: u32) -> Span {
+    Span(DIAL_PAUSE.0 << doublings.min(16)).min(DIAL_PAUSE_MAX)
 }

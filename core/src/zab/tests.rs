@@ -473,7 +473,7 @@ impl Bench<Learner> {
     }
     fn of(kind: LearnerType, history: History) -> Bench<Learner> {
         let mut out = Vec::new();
-        let mut role = Learner::new(ServerId(1), kind, settings(), history, 0, Time(0), &mut out);
+        let mut role = Learner::new((ServerId(1), kind), settings(), history, 0, (Time(0), 0), &mut out);
         role.opened(Time(0), Conn(1), &mut out);
         Bench { role, now: Time(0), out: Vec::new() }
     }
@@ -662,11 +662,28 @@ fn a_silent_leader_is_left() {
 }
 
 #[test]
+fn whoever_was_refused_again_and_again_waits_before_it_asks() {
+    let first_dial = |fruitless| {
+        let (mut out, me) = (Vec::new(), (ServerId(1), LearnerType::Participant));
+        let start = (Time(0), fruitless);
+        let mut learner = Learner::new(me, settings(), history(0, Zxid::ZERO), 0, start, &mut out);
+        let mut now = Time(0);
+        while out.is_empty() {
+            now = learner.next_wake().expect("it will dial");
+            learner.wake(now, &mut out);
+        }
+        assert_eq!(out, [ZabOut::Dial]);
+        now.0 / 1_000_000
+    };
+    assert_eq!([0, 1, 2, 3, 4, 5, 6, 7, 1000].map(first_dial), [0, 0, 0, 10, 20, 40, 80, 100, 100]);
+}
+
+#[test]
 fn dials_are_repeated_for_a_while() {
     let mut out = Vec::new();
     let history = history(0, Zxid::ZERO);
-    let mut learner =
-        Learner::new(ServerId(1), LearnerType::Participant, settings(), history, 0, Time(0), &mut out);
+    let me = (ServerId(1), LearnerType::Participant);
+    let mut learner = Learner::new(me, settings(), history, 0, (Time(0), 0), &mut out);
     let (mut dials, mut now) = (0, Time(0));
     while lost(&out).is_none() {
         dials += out.drain(..).filter(|o| *o == ZabOut::Dial).count();

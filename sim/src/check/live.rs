@@ -1,5 +1,5 @@
 //! L1, L2, L3, L5: there is a leader, every call returns, every handle gets on, every restart serves; and in time once the
-//! faults are over, or for those whom they spare. (That all serve the same in the end, L4, is asked where it is known.)
+//! faults are over, or for those whom they spare. Nobody looks for a leader again and again without a pause. (That all serve the same in the end, L4, is asked where it is known.)
 
 use super::linear::Order;
 use super::{Cx, Ensemble, Found, Rule};
@@ -7,6 +7,10 @@ use crate::history::{Call, Entry, HandleState, Phase, Ref, Who};
 use zebu_core::boundary::{Event, RoleName};
 use zebu_core::id::ServerId;
 use zebu_core::time::Time;
+
+/// A server may find so many leaders as fast as it can, and then one each time this has passed.
+const ELECTIONS: u64 = 50;
+const ELECTION_EVERY_MS: u64 = 50;
 
 /// What is waited for.
 #[derive(Debug, Default)]
@@ -25,6 +29,8 @@ pub(super) struct Live {
     serving: Vec<(ServerId, Time)>,
     /// Someone has served since the faults ended.
     led: bool,
+    /// So often a server has found a leader since then.
+    elections: Vec<(ServerId, u64)>,
     /// Servers that are well, since when.
     whole: Option<(Ref, Time)>,
     /// Servers whose disks broke their word and were not replaced: they may refuse to start.
@@ -41,6 +47,7 @@ impl Live {
         self.since.clear();
         self.serving.clear();
         self.led = false;
+        self.elections.clear();
         self.whole = None;
         self.liars.clear();
     }
@@ -96,6 +103,7 @@ impl Live {
                 self.whole = None;
                 self.healed = Some(at);
                 self.led = !self.serving.is_empty();
+                self.elections.clear();
             }
             Entry::Whole { servers } => {
                 self.spared(cx, around, found);
@@ -127,11 +135,30 @@ impl Live {
                 return;
             }
             Event::Became(_) if solo => {}
+            Event::Elected { .. } => return self.pauses(cx, server, found),
             _ => return,
         }
         if let Some(n) = self.starting.iter().position(|(s, _)| *s == server) {
             let start = self.starting.remove(n);
             self.started_in_time(cx, start, found);
+        }
+    }
+
+    /// L5: whoever finds a leader and loses it, for ever, asks less and less often.
+    fn pauses(&mut self, cx: Cx<'_>, server: ServerId, found: &mut Found) {
+        let Some(healed) = self.healed else { return };
+        let at = self.elections.iter().position(|(s, _)| *s == server).unwrap_or_else(|| {
+            self.elections.push((server, 0));
+            self.elections.len() - 1
+        });
+        let n = &mut self.elections[at].1;
+        *n += 1;
+        let (n, ms) = (*n, cx.at.since(healed).as_millis());
+        found.look(Rule::L5);
+        if n > ELECTIONS + ms / ELECTION_EVERY_MS {
+            found.add(Rule::L5, cx.at, || {
+                format!("server {server} found {n} leaders in {ms} ms without any fault")
+            });
         }
     }
 

@@ -582,6 +582,23 @@ fn l3_l5_all_comes_to_an_end() {
 }
 
 #[test]
+fn l5_nobody_finds_leaders_as_fast_as_it_can() {
+    let (mut toy, _) = one();
+    toy.push(Entry::Phase(Phase::Healed));
+    let mut elected = |n: u64, apart: u64| {
+        for _ in 0..n {
+            toy.now.0 += apart * MS;
+            let event = Event::Elected { leader: SERVER, round: 1 };
+            toy.push(Entry::Server { server: SERVER, incarnation: 0, event });
+        }
+        judge(&toy.h).iter().filter(|v| v.rule == Rule::L5).count()
+    };
+    assert_eq!(elected(50, 1), 0);
+    assert_eq!(elected(100, 60), 0);
+    assert!(elected(200, 1) > 0);
+}
+
+#[test]
 fn x1_clients_can_read_what_servers_say() {
     use zebu_core::client::Disconnect;
     let mut toy = Toy::new();

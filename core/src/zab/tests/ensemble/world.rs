@@ -588,7 +588,7 @@ impl World {
         self.nodes[n].life += 1;
         self.nodes[n].disk_due = false;
         self.step(n, |role, _, out| {
-            let learner = Learner::new(sid(n), kind, settings, history, 0, now, out);
+            let learner = Learner::new((sid(n), kind), settings, history, 0, (now, 0), out);
             *role = Role::Learning(Box::new(learner), leader);
         });
     }
