@@ -114,10 +114,13 @@ impl Learner {
             syncs: VecDeque::new(),
             at_master: false,
         };
-        let until = now + settings.init();
         match fruitless.checked_sub(FRUITLESS) {
-            None => learner.dial(now, 1, until, out),
-            Some(n) => learner.phase = Phase::Dialling { dials: 0, dial_at: Some(now + pause(n)), until },
+            None => learner.dial(now, 1, now + settings.init(), out),
+            Some(n) => {
+                let dial_at = now + pause(n);
+                let until = dial_at + settings.init();
+                learner.phase = Phase::Dialling { dials: 0, dial_at: Some(dial_at), until };
+            }
         }
         learner
     }
