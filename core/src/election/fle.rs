@@ -422,9 +422,7 @@ impl FastLeaderElection {
             l.recvset.clear();
             l.proposal = own;
         }
-        // Who is none by this server's configurations, but is ahead of its history, may be by one that it has missed.
-        let ahead = (n.vote.peer_epoch, n.vote.zxid) > (self.history.epoch, self.history.zxid);
-        let better = (ahead || self.view.is_electable(n.vote.leader)) && n.vote > l.proposal;
+        let better = self.view.is_electable(n.vote.leader) && n.vote > l.proposal;
         if better {
             l.proposal = n.vote;
         }
