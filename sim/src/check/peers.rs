@@ -25,7 +25,8 @@ pub(super) struct Peer {
     pub(super) tip: LineId,
     /// What its tree holds.
     pub(super) applied: LineId,
-    /// What it knows to be committed: less than its tree holds after the snapshot of a leader that does not serve yet.
+    /// What it was told to be committed since it started: less than its tree holds, after the snapshot of a leader that does not
+    /// serve yet.
     pub(super) knows: LineId,
     /// Committed, perhaps not applied yet.
     pub(super) committed: LineId,
@@ -326,10 +327,8 @@ impl Peers {
 
     /// Where its tree stands after a recovery.
     pub(super) fn recovered_at(&mut self, server: ServerId, tip: LineId, tree: LineId) {
-        let knows = self.of(server).knows;
-        let knows = self.lines.common(knows, tree);
         let p = self.of(server);
         (p.tip, p.applied, p.committed, p.serves) = (tip, tree, tree, None);
-        p.knows = knows;
+        p.knows = ROOT;
     }
 }

@@ -77,6 +77,12 @@ impl Lanes {
         }
     }
 
+    /// From now on syncs that wait are merged: with one by one a disk may stay behind for ever, where clients give up before it
+    /// has made their sessions durable and ask for others.
+    pub fn keep_up(&mut self) {
+        self.latency.merge = true;
+    }
+
     /// From now on no sync is slow.
     pub fn calm(&mut self) {
         self.latency.slow = 0;

@@ -349,6 +349,7 @@ impl World {
         node.read_error = false;
         node.refuses_until = 0;
         node.frozen_until = 0;
+        node.lanes.keep_up();
         if self.is_calm {
             node.lanes.calm();
         }

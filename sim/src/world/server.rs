@@ -221,6 +221,9 @@ impl World {
         };
         self.recovered(s, &recovered);
         self.nodes[s].lanes = super::lanes(&self.plan, s, incarnation);
+        if self.healed_at.is_some() {
+            self.nodes[s].lanes.keep_up();
+        }
         if self.is_calm {
             self.nodes[s].lanes.calm();
         }
