@@ -1,6 +1,6 @@
 """Zebu and the real ZooKeeper 3.9.3 in one ensemble: who leads, who follows and who takes over from whom, with clients on all of them.
 `--java` runs everything with real servers only, to see that the tests themselves are right; names of scenarios run those alone."""
-import logging, os, signal, struct, sys, threading, time
+import logging, os, re, signal, socket, struct, sys, threading, time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from ensemble import Ensemble, Writer, complaints, servers, tree, until
 from kazoo.exceptions import ConnectionLoss, KazooException, NodeExistsError
@@ -397,6 +397,20 @@ def reconfigure(name, ensemble, at, joining=None, leaving=None):
 RECONFIGURED = 'changes proposed in reconfig|RejectedExecutionException|"leaderServer" is null|leads by reconfiguration|voting servers tolerate no more failures'
 
 
+def hears_votes(name, member):
+    """A vote that tells a proposed configuration behind the one in force, as Zebu's do, is a vote like any other."""
+    host, _, port = re.search(r"^server\.%d=([^:]+):(\d+):(\d+)" % member.sid, member.lines, re.M).groups()
+    config, sid, own = member.lines.encode() + b"version=0", 99, b"%s:1" % host.encode()
+    vote = struct.pack(">iqqqqii", 0, sid, 0, 1, 0, 2, len(config)) + config + struct.pack(">i", len(config)) + config
+    with socket.create_connection((host, int(port)), 10) as s, s.makefile("rb") as answers:
+        s.sendall(struct.pack(">qqi", -65536, sid, len(own)) + own)
+        for turn in ("first", "second"):
+            s.sendall(struct.pack(">i", len(vote)) + vote)
+            n, state, leader = struct.unpack(">iiq", answers.read(16))
+            answers.read(n - 12)
+            results.equal("%s: its answer to the %s vote with a proposed configuration" % (name, turn), (state, leader), (2, member.sid))
+
+
 def reconfiguration():
     """Members come and go, of both kinds, under leaders of both kinds."""
     with Ensemble("reconfig", {1: "java", 2: ZEBU, 3: "java", 4: ZEBU}, joiners=[4], reconfigEnabled="true") as e:
@@ -404,6 +418,7 @@ def reconfiguration():
         e.start(2)
         leader = e.leader()
         results.equal("reconfig: a real server leads", e[leader].kind, "java")
+        hears_votes("real leader", e[leader])
         writer = Writer(e)
         e.start(4)
         reconfigure("real leader", e, 2, joining=4)
@@ -421,6 +436,7 @@ def reconfiguration():
         e[leader].wipe()
         # Java opens no client port to one that is no member.
         e[leader].start()
+        hears_votes("Zebu leads", e[new])
         reconfigure("Zebu leads", e, 4, joining=leader)
         writer.progress()
         e.leader()

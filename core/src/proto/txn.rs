@@ -302,7 +302,7 @@ mod tests {
             (Some(vec![]), None),
             (Some(vec!["/a".to_owned(), "/b".to_owned()]), Some(0)),
         ] {
-            let txn = LoggedTxn { header: header, txn: Txn::CloseSession { paths }, digest };
+            let txn = LoggedTxn { header, txn: Txn::CloseSession { paths }, digest };
             let mut body = Vec::new();
             txn.encode(&mut body);
             assert_eq!(LoggedTxn::decode(&body), Ok(txn));
