@@ -498,7 +498,6 @@ impl Learning {
         }
         base.show_config(&m.view().committed);
         m.synchronised(epoch);
-        m.fruitless = 0;
         match self.kind {
             LearnerType::Participant if m.zab.observer_masters => {
                 self.observers = Some(Observers::new(base, m, epoch));

@@ -34,7 +34,7 @@ pub(super) struct Member {
     /// A voter looks for a leader, though this server has settled for one.
     pub(super) voter_looks: bool,
     pub(super) dials: Dials,
-    /// Roles in a row that learnt nothing: they ended before this server served.
+    /// Roles of a learner in a row that ended before it served.
     pub(super) fruitless: u32,
     pub(super) peers: Peers,
     pub(super) masters: Masters,
@@ -142,6 +142,7 @@ impl Member {
 
     /// The leader is established: the votes of this server say so.
     pub(super) fn synchronised(&mut self, epoch: Epoch) {
+        self.fruitless = 0;
         if let Some(election) = &mut self.election {
             election.synchronised(epoch.0);
         }

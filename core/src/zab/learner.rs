@@ -200,7 +200,7 @@ impl Learner {
     }
 
     fn dial_failed(&mut self, now: Time, dials: u32, until: Time, out: &mut Vec<ZabOut>) {
-        let pause = pause(dials - 1);
+        let pause = pause(dials.saturating_sub(1));
         if dials >= DIALS || now + pause >= until {
             self.lose(Lost::Unreachable, out);
         } else {
