@@ -71,6 +71,11 @@ impl Ensemble {
         Ensemble { members, grouped: !groups.is_empty() }
     }
 
+    /// There are groups.
+    pub fn is_grouped(&self) -> bool {
+        self.grouped
+    }
+
     /// Everyone, by id.
     pub fn members(&self) -> &[Member] {
         &self.members

@@ -402,7 +402,7 @@ impl Order {
             order_read(cx, model, index, reply, facts, read_only, found);
         }
         let (sight, asker) = (self.sight(who, limits), self.asker(who, limits));
-        let ensemble = limits.config.ensemble.is_some();
+        let ensemble = limits.config.ensemble.as_ref();
         found.look(if write && matches!(request, Request::Multi(_)) { Rule::M1 } else { Rule::C2 });
         watches.replied(model, who, index, &sight, at, found);
         let fault = self.by_any_credentials(who, facts, |n| {
@@ -563,7 +563,7 @@ impl Order {
         let Cx { h, limits, .. } = cx;
         let facts = self.calls[lost.0 as usize];
         let asker = self.asker(facts.who, limits);
-        let ensemble = limits.config.ensemble.is_some();
+        let ensemble = limits.config.ensemble.as_ref();
         let by = |n: usize| {
             let who = Asker { ids: &asker.ids[..n], ..asker };
             let request = &h.requests[lost.0 as usize];

@@ -5,7 +5,7 @@
 //! | file | rules |
 //! |---|---|
 //! | `model`, `txn`, `paths`, `rights` | the state after every committed transaction |
-//! | `demand`, `replies` | C2, C4, N1, M1: what a write must do, what a reply must say |
+//! | `demand`, `members`, `replies` | C2, C4, N1, M1: what a write must do, what a reply must say |
 //! | `linear` | C1, C3, C5, C6, X1, F1: order |
 //! | `watches` | W1–W3 |
 //! | `sessions` | E1, E2, S1, S2, S4 |
@@ -29,6 +29,7 @@ mod linear;
 mod lines;
 mod live;
 mod logs;
+mod members;
 mod model;
 mod paths;
 mod peers;

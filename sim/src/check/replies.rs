@@ -3,13 +3,15 @@
 
 use super::Rule;
 use super::demand::{self, Asker, Effect, State};
+use super::members;
 use super::model::{Index, Model, Version};
 use super::paths::PathId;
 use super::rights;
 use super::txn::{Head, Op, Parts};
 use crate::history::History;
 use bytes::Bytes;
-use zebu_core::proto::{ClientInfo, ErrorCode, OpResult, Request, Response, Stat, perms};
+use zebu_core::config::EnsembleConfig;
+use zebu_core::proto::{ClientInfo, ErrorCode, OpCode, OpResult, Request, Response, Stat, perms};
 
 /// What is wrong, and by which rule.
 pub(super) type Fault = (Rule, String);
@@ -21,8 +23,8 @@ pub(super) struct Judge<'a> {
     pub(super) model: &'a mut Model,
     pub(super) h: &'a History,
     pub(super) who: Asker<'a>,
-    /// It is a member of an ensemble that answers.
-    pub(super) ensemble: bool,
+    /// Its settings, if it is a member of an ensemble that answers.
+    pub(super) ensemble: Option<&'a EnsembleConfig>,
 }
 
 /// The node that shows the configuration.
@@ -53,12 +55,7 @@ impl Judge<'_> {
             return self.multi(index, parts, &op, reply);
         }
         if let Request::Reconfig { .. } = request {
-            // Which configurations may follow which is not judged here; what is proposed counts for quorums.
-            return match (op, reply) {
-                (Op::Error { code }, Some(Err(e))) if e.code() == code => Ok(()),
-                (Op::SetData { path: CONFIG, .. }, None | Some(Ok(_))) | (Op::Error { .. }, None) => Ok(()),
-                _ => Err((Rule::C2, format!("asks for a configuration, but the log has {op:?}"))),
-            };
+            return self.reconfig(index, request, (head, op), reply);
         }
         let mut state = State::new(self.model, index - 1);
         match state.demand(request, &self.who) {
@@ -75,12 +72,49 @@ impl Judge<'_> {
                 match reply {
                     None => Ok(()),
                     // Its data is no part of what they replicate, see below.
-                    Some(Ok(_)) if self.ensemble && is_of_config(&op) => Ok(()),
+                    Some(Ok(_)) if self.ensemble.is_some() && is_of_config(&op) => Ok(()),
                     Some(Ok(response)) => self.written(index, &effect, &op, response),
                     Some(Err(e)) => Err((Rule::C2, format!("succeeded, but was answered by {e:?}"))),
                 }
             }
         }
+    }
+
+    /// A configuration is what was asked for; which errors a request must get is not judged.
+    fn reconfig(
+        &self,
+        index: Index,
+        request: &Request,
+        (head, op): (Head<'_>, Op<'_>),
+        reply: Option<&Reply>,
+    ) -> Result<(), Fault> {
+        let text = match (&op, reply) {
+            (Op::Error { .. }, None) => return Ok(()),
+            (Op::Error { code }, Some(Err(e))) if e.code() == *code => return Ok(()),
+            (Op::SetData { path: CONFIG, data: Some(text), .. }, None) => text,
+            (Op::SetData { path: CONFIG, data: Some(text), .. }, Some(Ok(Response::Data { data, stat })))
+                if data.as_deref() == Some(*text) && stat.mzxid == head.zxid =>
+            {
+                text
+            }
+            _ => {
+                let text = format!("asks for a configuration, but the log has {op:?}, the reply {reply:?}");
+                return Err((Rule::C2, text));
+            }
+        };
+        let text = String::from_utf8_lossy(text);
+        let before = (1..index).rev().find_map(|i| {
+            let head = Head::read(self.model.txn(i).place.body(self.h)).ok()?;
+            match head.record().ok()?.0 {
+                Op::SetData { data: Some(text), .. } if head.kind == OpCode::Reconfig as i32 => {
+                    Some((String::from_utf8_lossy(text).into_owned(), Some(head.zxid)))
+                }
+                _ => None,
+            }
+        });
+        let initial = || (self.ensemble.map(|e| e.members.to_string()).unwrap_or_default(), None);
+        let (old, made) = before.unwrap_or_else(initial);
+        members::follows(request, (&old, made), (head.zxid, &text)).map_err(|text| (Rule::C2, text))
     }
 
     fn stat_after(&self, path: PathId, index: Index, op: usize) -> Option<Stat> {
@@ -242,7 +276,7 @@ impl Judge<'_> {
             Request::MultiRead(parts) => return self.multi_read(index, parts, reply),
             _ => return Ok(()),
         };
-        if path == CONFIG && self.ensemble {
+        if path == CONFIG && self.ensemble.is_some() {
             // Servers show there what they were started with; it is no part of what they replicate.
             return Ok(());
         }
