@@ -200,7 +200,8 @@ impl Leading {
 
     /// Something new may get a zxid.
     fn may_propose(&self) -> bool {
-        self.phase == Phase::Serving && !self.stopping && self.zab.next_zxid().is_some()
+        // A local session's first ephemeral takes two: the session becomes global.
+        self.phase == Phase::Serving && !self.stopping && self.zab.room() >= 2
     }
 
     fn with_zab(&mut self, call: impl FnOnce(&mut Leader, &mut Vec<ZabOut>)) {

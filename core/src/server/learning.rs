@@ -49,9 +49,8 @@ pub(super) struct Learning {
     pub(super) observers: Option<Observers>,
     kind: LearnerType,
     rules: ConfigRules,
-    /// A reconfiguration that has just been proposed, and the last one of this leader.
-    proposed: Option<Arc<QuorumVerifier>>,
-    last_proposed: Option<Arc<QuorumVerifier>>,
+    /// Configurations that were proposed and are not logged yet: what is in no history was not seen.
+    proposed: VecDeque<Arc<QuorumVerifier>>,
     /// What NEWLEADER said; it is in force once the leader serves.
     new_config: Option<Arc<QuorumVerifier>>,
     stopping: bool,
@@ -181,8 +180,7 @@ impl Learning {
             observers: None,
             kind,
             rules: base.config.ensemble.as_ref().map_or(ConfigRules::default(), |e| e.rules),
-            proposed: None,
-            last_proposed: None,
+            proposed: VecDeque::new(),
             new_config: None,
             stopping: false,
         };
@@ -332,7 +330,7 @@ impl Learning {
         };
         match body.map(LoggedTxn::decode) {
             Some(Ok(logged)) if logged.header.zxid == packet.zxid => {
-                self.proposed = self.proposed.take().or(reconfig::proposed(&logged.txn, self.rules));
+                self.proposed.extend(reconfig::proposed(&logged.txn, self.rules));
                 self.decoded.push_back(logged);
             }
             Some(Ok(_)) => return self.with_zab(|zab, out| zab.malformed(Bad::Tag(packet.kind as i32), out)),
@@ -345,10 +343,6 @@ impl Learning {
     // ---- what ZAB asks for ----
 
     fn carry_out(&mut self, base: &mut Base, m: &mut Member) -> Option<Next> {
-        if let Some(config) = self.proposed.take() {
-            m.see_config(base, config.clone());
-            self.last_proposed = Some(config);
-        }
         loop {
             while let Some(out) = self.todo.pop_front() {
                 if let ZabOut::Lost { why } = out {
@@ -394,14 +388,20 @@ impl Learning {
                 m.peers.close(conn, CloseCause::Peer(cause), &mut base.out);
             }
             ZabOut::Dial => self.dial(base, m),
-            ZabOut::Append { zxid, body } => base.log(zxid, body),
+            ZabOut::Append { zxid, body } => {
+                base.log(zxid, body);
+                self.logged(base, m, zxid);
+            }
             ZabOut::WriteEpoch { file, epoch } => base.store.write_epoch(file, epoch, &mut base.out),
             ZabOut::Truncate { to } => {
                 base.event(Event::Truncated { to });
                 // An epoch's start may lie above its last entry, and name a snapshot.
                 base.store.truncate(to.max(base.tree.last_zxid()), &mut base.out);
             }
-            ZabOut::Install { txns, upto } => self.install(base, txns, upto),
+            ZabOut::Install { txns, upto } => {
+                self.install(base, txns, upto);
+                self.logged(base, m, upto);
+            }
             ZabOut::Park(vouch) => base.store.park(vouch),
             ZabOut::ReceiveSnapshot { conn, .. } => {
                 self.decoded.clear();
@@ -427,6 +427,13 @@ impl Learning {
                 unreachable!("a leader's: {out:?}")
             }
             ZabOut::Lost { .. } => unreachable!("looked at before"),
+        }
+    }
+
+    /// The history goes up to here.
+    fn logged(&mut self, base: &mut Base, m: &mut Member, zxid: Zxid) {
+        while let Some(config) = self.proposed.pop_front_if(|config| config.version <= zxid.0) {
+            m.see_config(base, config);
         }
     }
 
@@ -491,10 +498,6 @@ impl Learning {
         base.begin_epoch(epoch);
         if let Some(config) = self.new_config.take() {
             m.take_up_config(base, config);
-        }
-        // It came before NEWLEADER, which tells of what is in force; now it is in the log.
-        if let Some(config) = self.last_proposed.take() {
-            m.see_config(base, config);
         }
         base.show_config(&m.view().committed);
         m.synchronised(epoch);

@@ -78,7 +78,7 @@ impl Broadcast {
     /// The epoch's zxids go to their end: soon, so that it may end when nothing is under way; or at once.
     fn is_used_up(&self) -> bool {
         let (used, last) = (self.last_proposed.counter(), self.last_counter);
-        let quiet = self.outstanding.is_empty() && used >= last - last / 16;
+        let quiet = self.outstanding.is_empty() && used >= last - (last / 16).max(1);
         quiet || used >= last - last / 256
     }
 }
@@ -86,16 +86,21 @@ impl Broadcast {
 impl Leader {
     /// The zxid of the next proposal; `None`: nothing is taken now.
     pub fn next_zxid(&self) -> Option<Zxid> {
+        self.last_proposed().filter(|_| self.room() > 0).map(Zxid::next)
+    }
+
+    /// So many proposals are taken now.
+    pub fn room(&self) -> u32 {
         match &self.phase {
-            Phase::Broadcast(b) if b.ending.is_none() && b.last_proposed.counter() < b.last_counter => {
-                Some(b.last_proposed.next())
+            Phase::Broadcast(b) if b.ending.is_none() => {
+                b.last_counter.saturating_sub(b.last_proposed.counter())
             }
             Phase::Broadcast(_)
             | Phase::Discovery { .. }
             | Phase::Accepting
             | Phase::EpochAcks { .. }
             | Phase::Synchronizing { .. }
-            | Phase::Over => None,
+            | Phase::Over => 0,
         }
     }
 
