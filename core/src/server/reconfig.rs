@@ -39,7 +39,7 @@ pub(super) fn recovered(config: &EnsembleConfig, recovered: &Recovered) -> Quoru
     if config.reconfig_enabled {
         let node = recovered.tree.get(CONFIG_NODE).and_then(|n| n.data.clone());
         let shown = node.and_then(|text| parse(&text, config.rules));
-        let (known, logged) = in_tail(recovered, config.rules);
+        let (known, logged) = in_tail(recovered, shown.clone(), config.rules);
         let later = |old: &Arc<QuorumVerifier>, new: Option<Arc<QuorumVerifier>>| {
             new.filter(|new| new.version > old.version).unwrap_or_else(|| old.clone())
         };
@@ -50,16 +50,23 @@ pub(super) fn recovered(config: &EnsembleConfig, recovered: &Recovered) -> Quoru
     QuorumView { committed, last_seen, heard_of: None }
 }
 
-/// The last configuration in the log's tail, and the last one that must have been committed: the next is proposed only
-/// then, and a later epoch only begins with what is committed.
+/// The last configuration of the tree and the log's tail, and the last one that must have been committed: the next is proposed
+/// only then, and the first transaction of a later epoch, too.
 fn in_tail(
     recovered: &Recovered,
+    shown: Option<Arc<QuorumVerifier>>,
     rules: ConfigRules,
 ) -> (Option<Arc<QuorumVerifier>>, Option<Arc<QuorumVerifier>>) {
-    let (mut committed, mut last) = (None, None::<Arc<QuorumVerifier>>);
+    let (mut committed, mut last) = (None, shown);
+    let follows = |zxid: Zxid, config: &Option<Arc<QuorumVerifier>>| {
+        let later = |c: &Arc<QuorumVerifier>| Epoch::of(zxid) > Epoch::of(Zxid(c.version));
+        zxid.counter() > 0 && config.as_ref().is_some_and(later)
+    };
+    if follows(recovered.tree.last_zxid(), &last) {
+        committed.clone_from(&last);
+    }
     for (zxid, body) in &recovered.tail {
-        let newer = |config: &Arc<QuorumVerifier>| Epoch::of(*zxid) > Epoch::of(Zxid(config.version));
-        if last.as_ref().is_some_and(newer) {
+        if follows(*zxid, &last) {
             committed.clone_from(&last);
         }
         if let Some(config) = LoggedTxn::decode(body).ok().and_then(|logged| proposed(&logged.txn, rules)) {

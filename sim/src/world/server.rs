@@ -62,8 +62,8 @@ pub(super) struct Node {
     pub(super) read_error: bool,
     /// Deaths that wait for their moment.
     pub(super) armed: Vec<Armed>,
-    /// How long it stays down if it stops as it was told to.
-    stop_down: u64,
+    /// It was told to stop, and how long it stays down then.
+    stopping: Option<u64>,
     /// The run goes on without it: dead or cut off for good.
     pub(super) abandoned: bool,
     /// What it said last that it is.
@@ -153,7 +153,7 @@ impl Node {
             refuses_until: 0,
             read_error: false,
             armed: Vec::new(),
-            stop_down: 0,
+            stopping: None,
             abandoned: false,
             role: RoleName::Looking,
             epoch: Epoch(0),
@@ -230,6 +230,7 @@ impl World {
         self.apply_disk_faults(s);
         let node = &mut self.nodes[s];
         node.shadow_next = true;
+        node.stopping = None;
         node.dials.clear();
         node.reads.clear();
         node.role = RoleName::Looking;
@@ -349,7 +350,7 @@ impl World {
         let down = match stop {
             Stop::Ordered => {
                 self.coverage.hit(Hit::Ordered);
-                self.nodes[s].stop_down
+                self.nodes[s].stopping.expect("it was told to stop")
             }
             Stop::Disk(_) => 200_000_000,
         };
@@ -488,16 +489,18 @@ impl World {
 
     /// Orders a server to stop.
     pub(super) fn order_stop(&mut self, s: usize, down: u64) {
-        self.nodes[s].stop_down = down;
+        self.nodes[s].stopping = Some(down);
         self.step_server(s, Input::Admin { order: AdminOrder::Shutdown });
     }
 
     /// Whole requests of a client have reached a serving server. When it closed the connection at one of them or reads no
-    /// further, no one can say how many it took; nor of raw connections which of their requests keep a session alive.
+    /// further, or is about to stop, no one can say how many it took; nor of raw connections which of their requests keep a
+    /// session alive.
     pub(super) fn note_taken(&mut self, wire: u32) {
         let w = &self.wires[wire as usize];
         let s = w.server as usize;
-        let sure = w.state == WireState::Open && !w.up.held && !matches!(w.near, Near::Raw { .. });
+        let reads = w.state == WireState::Open && !w.up.held && self.nodes[s].stopping.is_none();
+        let sure = reads && !matches!(w.near, Near::Raw { .. });
         if self.nodes[s].serving {
             let server = self.server_id(s);
             self.history.push(Time(self.now), Entry::Taken { server, conn: accepted(wire), sure });
