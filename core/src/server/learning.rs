@@ -49,7 +49,7 @@ pub(super) struct Learning {
     pub(super) observers: Option<Observers>,
     kind: LearnerType,
     rules: ConfigRules,
-    /// Configurations that were proposed and are not logged yet: what is in no history was not seen.
+    /// Configurations that were proposed and are not in the history yet: they were not seen.
     proposed: VecDeque<Arc<QuorumVerifier>>,
     /// What NEWLEADER said; it is in force once the leader serves.
     new_config: Option<Arc<QuorumVerifier>>,
@@ -343,6 +343,10 @@ impl Learning {
     // ---- what ZAB asks for ----
 
     fn carry_out(&mut self, base: &mut Base, m: &mut Member) -> Option<Next> {
+        let last = self.history().last();
+        while let Some(config) = self.proposed.pop_front_if(|config| config.version <= last.0) {
+            m.see_config(base, config);
+        }
         loop {
             while let Some(out) = self.todo.pop_front() {
                 if let ZabOut::Lost { why } = out {
@@ -388,20 +392,14 @@ impl Learning {
                 m.peers.close(conn, CloseCause::Peer(cause), &mut base.out);
             }
             ZabOut::Dial => self.dial(base, m),
-            ZabOut::Append { zxid, body } => {
-                base.log(zxid, body);
-                self.logged(base, m, zxid);
-            }
+            ZabOut::Append { zxid, body } => base.log(zxid, body),
             ZabOut::WriteEpoch { file, epoch } => base.store.write_epoch(file, epoch, &mut base.out),
             ZabOut::Truncate { to } => {
                 base.event(Event::Truncated { to });
                 // An epoch's start may lie above its last entry, and name a snapshot.
                 base.store.truncate(to.max(base.tree.last_zxid()), &mut base.out);
             }
-            ZabOut::Install { txns, upto } => {
-                self.install(base, txns, upto);
-                self.logged(base, m, upto);
-            }
+            ZabOut::Install { txns, upto } => self.install(base, txns, upto),
             ZabOut::Park(vouch) => base.store.park(vouch),
             ZabOut::ReceiveSnapshot { conn, .. } => {
                 self.decoded.clear();
@@ -427,13 +425,6 @@ impl Learning {
                 unreachable!("a leader's: {out:?}")
             }
             ZabOut::Lost { .. } => unreachable!("looked at before"),
-        }
-    }
-
-    /// The history goes up to here.
-    fn logged(&mut self, base: &mut Base, m: &mut Member, zxid: Zxid) {
-        while let Some(config) = self.proposed.pop_front_if(|config| config.version <= zxid.0) {
-            m.see_config(base, config);
         }
     }
 
