@@ -1,6 +1,7 @@
 //! What a server is told once, at its start. The driver reads zoo.cfg; the core sees only this value.
 
 use crate::id::ServerId;
+use crate::limits;
 use crate::quorum::{ConfigRules, QuorumVerifier};
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +53,11 @@ pub struct Config {
     pub super_digest: Option<String>,
     /// zookeeper.snapshot.trust.empty: accept logs without a snapshot.
     pub trust_empty_snapshot: bool,
+    /// Bytes of a snapshot that are written or sent at once, and of a log that are read at once. In no file: the simulator takes
+    /// few, or its small trees would never be met half written.
+    pub piece: usize,
+    /// Unsent bytes up to which a snapshot or a log goes on being sent; not below what the driver lets leave before it reports.
+    pub stream_ahead: usize,
     /// What `conf` and `envi` print of the host.
     pub host: HostFacts,
     /// `None`: standalone.
@@ -247,6 +253,8 @@ impl Default for Config {
             skip_acl: false,
             super_digest: None,
             trust_empty_snapshot: false,
+            piece: limits::PIECE,
+            stream_ahead: limits::STREAM_AHEAD,
             host: HostFacts::default(),
             ensemble: None,
         }

@@ -21,11 +21,9 @@ pub const CONN_PENDING_BYTES: usize = 16 << 20;
 /// How long a connection may stay without a handshake: `zookeeper.nio.sessionlessCnxnTimeout`.
 pub const HANDSHAKE_MS: u64 = 10_000;
 
-/// Bytes of a snapshot per disk operation: one slice a step, so that no step takes long.
-pub const SNAPSHOT_SLICE: usize = 256 << 10;
-
-/// Bytes that are read of a log at once for a learner, if the next transaction is not longer.
-pub const LOG_PIECE: usize = 256 << 10;
+/// Bytes of a snapshot that one disk operation writes or one step sends, and of a log that are read at once for a learner: so
+/// that no step takes long. The usual value of [`crate::config::Config::piece`].
+pub const PIECE: usize = 256 << 10;
 
 /// Longest transaction body that a log may hold. Java refuses beyond jute.maxbuffer and its extra size; but a closeSession
 /// lists every ephemeral of its session, and what was written must be readable.
@@ -80,7 +78,8 @@ pub const PEER_UNSENT: usize = 256 << 20;
 /// own bytes, what has left and is not reported yet.
 pub const OBSERVER_UNSENT: usize = 4 << 20;
 
-/// Unsent bytes up to which a snapshot's stream goes on being written.
+/// Unsent bytes up to which a snapshot's stream, or a log's, goes on being written. The usual value of
+/// [`crate::config::Config::stream_ahead`].
 pub const STREAM_AHEAD: usize = 1 << 20;
 
 /// Closed sessions that a leader remembers while local sessions are on: a request of one of them cannot be so late.

@@ -111,7 +111,8 @@ impl Scenario {
     /// One server.
     fn standalone(seed: u64) -> Scenario {
         let mut r = Stream::new(seed, Purpose::Shape, 0, 0);
-        let config = config(&mut r);
+        let mut config = config(&mut r);
+        pieces(&mut config, seed);
         let until = r.log_uniform(4, 40) * 1_000_000_000;
         let clients = r.pick(&[1, 2, 2, 3, 3, 4, 5, 6]);
         let net = net(&mut r);
@@ -133,6 +134,7 @@ impl Scenario {
         let spares = operator::spares(seed, &members);
         let servers = members.members().count() + spares.as_ref().map_or(0, Vec::len);
         let mut config = shape::settings(config, members, &mut r);
+        pieces(&mut config, seed);
         let e = config.ensemble.as_mut().expect("just made");
         shape::synchronisation(e, seed);
         let no_masters = shape::masters(seed, e);
@@ -285,6 +287,15 @@ fn config(r: &mut Stream) -> Config {
         skip_acl: r.chance(20),
         super_digest,
         ..Config::default()
+    }
+}
+
+/// Snapshots and logs go to disks and links in small pieces, so that they are met half done.
+fn pieces(config: &mut Config, seed: u64) {
+    let mut r = Stream::new(seed, Purpose::Shape, 5, 0);
+    if r.chance(400) {
+        config.piece = r.log_uniform(100, 4000) as usize;
+        config.stream_ahead = r.log_uniform(500, 20_000) as usize;
     }
 }
 

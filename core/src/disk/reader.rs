@@ -12,7 +12,6 @@ use super::catalog::Catalog;
 use super::log::{self, Entries, Found, HEADER_LEN, Step};
 use crate::boundary::FileName;
 use crate::id::Zxid;
-use crate::limits::LOG_PIECE;
 use bytes::{Buf as _, Bytes, BytesMut};
 use std::ops::Bound::{Excluded, Unbounded};
 
@@ -35,6 +34,8 @@ pub struct LogReader {
     allowance: Option<u64>,
     /// The last entry that was met.
     last: Option<Zxid>,
+    /// So many bytes are read at once, if an entry is not longer.
+    piece: usize,
     /// Behind that entry: from here on it may be read again.
     good: Place,
     /// Where `buf` begins.
@@ -78,9 +79,9 @@ impl LogReader {
     /// `allowance`.
     pub(super) fn new(
         catalog: &Catalog,
-        after: Zxid,
-        base: Zxid,
+        (after, base): (Zxid, Zxid),
         allowance: Option<u64>,
+        piece: usize,
     ) -> Option<LogReader> {
         assert!(after >= base, "{after} lies below {base}");
         let holding = catalog.logs.range(..=after).next_back().map(|(file, _)| *file);
@@ -89,6 +90,7 @@ impl LogReader {
             after,
             base,
             allowance,
+            piece,
             last: None,
             good: begin,
             place: begin,
@@ -148,7 +150,7 @@ impl LogReader {
                         self.place.at += self.buf.len() as u64;
                         self.buf.clear();
                     }
-                    let need = if padded { LOG_PIECE } else { end.claimed };
+                    let need = if padded { self.piece } else { end.claimed };
                     if cut_short && let Some(piece) = self.more(need, catalog) {
                         return piece;
                     }
@@ -178,7 +180,7 @@ impl LogReader {
         }
         let at = self.place.at + held as u64;
         let rest = catalog.logs.get(&self.place.file)?.checked_sub(at).filter(|rest| *rest > 0)?;
-        let len = rest.min((need.saturating_sub(held)).max(LOG_PIECE) as u64) as usize;
+        let len = rest.min((need.saturating_sub(held)).max(self.piece) as u64) as usize;
         Some(LogStep::Piece { file: FileName::Log(self.place.file), at, len })
     }
 

@@ -14,7 +14,7 @@
 use super::unpack::{Input, Truncated};
 use crate::id::{SessionId, Zxid};
 use crate::jute::{Reader, Write};
-use crate::limits::{MAX_SNAPSHOT, MAX_TXN, SNAPSHOT_SLICE};
+use crate::limits::{MAX_SNAPSHOT, MAX_TXN};
 use crate::proto::{Acl, Id, StatPersisted};
 use crate::tree::{ImageStart, LoadError, Tree};
 use bytes::{Bytes, BytesMut};
@@ -125,16 +125,17 @@ pub(super) struct Whole {
 }
 
 impl Whole {
-    /// The snapshot of a tree as it is.
+    /// The snapshot of a tree as it is, in pieces of so many bytes.
     pub(super) fn of(
         tree: &mut Tree,
         sessions: impl ExactSizeIterator<Item = (SessionId, i32)>,
         digests: bool,
+        piece: usize,
     ) -> Whole {
         let image = tree.image_begin();
         let (mut slice, mut slices) = (BytesMut::new(), Vec::new());
         let mut writer = Writer::begin(sessions, &image, &mut slice);
-        while !tree.image_slice(SNAPSHOT_SLICE, &mut slice) {
+        while !tree.image_slice(piece, &mut slice) {
             writer.add(&slice);
             slices.push(slice.split().freeze());
         }

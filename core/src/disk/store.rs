@@ -13,7 +13,6 @@ use crate::boundary::EpochFile;
 use crate::boundary::{Dir, DiskFault, DiskOp, Event, FileName, Lane, Output, ReadNo, Ticket, Vouch};
 use crate::config::Config;
 use crate::id::{Epoch, SessionId, Zxid};
-use crate::limits::SNAPSHOT_SLICE;
 use crate::proto::LoggedTxn;
 use crate::rng::Rng;
 use crate::session::Sessions;
@@ -39,6 +38,8 @@ pub struct Store {
     snap_size: u64,
     log_size: u64,
     digests: bool,
+    /// Bytes of a file that are written or read at once.
+    piece: usize,
     retain: usize,
     purge_every: Span,
     /// When to purge next; `None`: never, or nothing is served yet.
@@ -140,6 +141,7 @@ impl Store {
             snap_size: config.snap_size_limit,
             log_size: config.log_size_limit,
             digests: config.digest_enabled,
+            piece: config.piece,
             retain: config.snap_retain_count.max(MIN_RETAINED),
             purge_every: Span::from_millis(config.purge_interval_h.saturating_mul(3_600_000)),
             purge_at: None,
@@ -181,7 +183,7 @@ impl Store {
 
     /// The snapshot without which there must be no log, all at once and in the log lane.
     fn first_snapshot(&mut self, tree: &mut Tree, sessions: &[(SessionId, i32)], out: &mut Vec<Output>) {
-        let whole = Whole::of(tree, sessions.iter().copied(), self.digests);
+        let whole = Whole::of(tree, sessions.iter().copied(), self.digests, self.piece);
         self.catalog.snapshots.insert((whole.zxid, Form::Plain), (whole.len, Health::Verified));
         self.appender.put_snapshot(whole, out);
     }
@@ -238,7 +240,8 @@ impl Store {
         tree.image_drop();
         (self.held, self.log_base) = (Zxid::ZERO, zxid);
         let leftover = self.snapshot.take().map(|w| FileName::SnapshotTemp(w.zxid));
-        self.appender.install(Install { whole: Whole::of(tree, sessions, self.digests), leftover });
+        let whole = Whole::of(tree, sessions, self.digests, self.piece);
+        self.appender.install(Install { whole, leftover });
         self.since = (0, 0);
         self.flush(out);
     }
@@ -333,7 +336,7 @@ impl Store {
 
     /// Writes the next nodes behind `slice`, and what follows the last.
     fn write_slice(&mut self, w: &mut Writing, mut slice: BytesMut, tree: &mut Tree, out: &mut Vec<Output>) {
-        if tree.image_slice(SNAPSHOT_SLICE, &mut slice) {
+        if tree.image_slice(self.piece, &mut slice) {
             w.writer.end(w.zxid, w.digest, &mut slice);
             w.stage = Stage::Sealed;
         } else {
@@ -350,7 +353,7 @@ impl Store {
         let mut w = self.snapshot.take().expect("one is on its way");
         let key = (w.zxid, Form::Plain);
         match w.stage {
-            Stage::Nodes => self.write_slice(&mut w, BytesMut::with_capacity(SNAPSHOT_SLICE), tree, out),
+            Stage::Nodes => self.write_slice(&mut w, BytesMut::with_capacity(self.piece), tree, out),
             Stage::Sealed => {
                 w.stage = Stage::Renamed;
                 w.ticket = self.ticket();
@@ -420,7 +423,7 @@ impl Store {
         if after < self.log_base {
             return None;
         }
-        LogReader::new(&self.catalog, after, self.log_base, allowance)
+        LogReader::new(&self.catalog, (after, self.log_base), allowance, self.piece)
     }
 
     /// Reads on.

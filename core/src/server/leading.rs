@@ -327,7 +327,7 @@ impl Leading {
             if std::mem::take(&mut self.new_config) {
                 m.see_config(base, self.zab.view().last_seen.clone());
             }
-            if let Some(conn) = self.logs.next(&m.peers) {
+            if let Some(conn) = self.logs.next(&m.peers, base.config.stream_ahead) {
                 self.read_log(base, conn);
                 continue;
             }

@@ -6,7 +6,6 @@ use super::peers::Peers;
 use crate::boundary::{Conn, ReadNo};
 use crate::disk::{LogNews, LogReader};
 use crate::id::Zxid;
-use crate::limits;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
@@ -63,11 +62,10 @@ impl Logs {
         }
     }
 
-    /// Who can go on.
-    pub(super) fn next(&self, peers: &Peers) -> Option<Conn> {
-        let can = |(conn, r): &(&Conn, &Reading)| {
-            r.awaits == Awaits::Room && peers.unsent_ahead(**conn) < limits::STREAM_AHEAD
-        };
+    /// Who can go on: up to so many bytes may be unsent.
+    pub(super) fn next(&self, peers: &Peers, ahead: usize) -> Option<Conn> {
+        let can =
+            |(conn, r): &(&Conn, &Reading)| r.awaits == Awaits::Room && peers.unsent_ahead(**conn) < ahead;
         self.readings.iter().find(can).map(|(conn, _)| *conn)
     }
 

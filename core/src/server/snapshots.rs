@@ -5,7 +5,6 @@ use super::base::Base;
 use super::peers::Peers;
 use crate::boundary::Conn;
 use crate::jute::Write;
-use crate::limits;
 use crate::proto::{Acl, encode_snapshot_end};
 use bytes::BytesMut;
 use std::collections::VecDeque;
@@ -63,9 +62,9 @@ impl Snapshots {
             return;
         }
         let mut slice = BytesMut::new();
-        while peers.unsent_ahead(conn) < limits::STREAM_AHEAD {
+        while peers.unsent_ahead(conn) < base.config.stream_ahead {
             slice.clear();
-            let finished = base.tree.image_slice(limits::SNAPSHOT_SLICE, &mut slice);
+            let finished = base.tree.image_slice(base.config.piece, &mut slice);
             if finished {
                 encode_snapshot_end(&mut slice);
             }

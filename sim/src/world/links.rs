@@ -459,13 +459,14 @@ impl World {
             return self.queue.push(later, Due::Up { wire });
         }
         w.up.due = u64::MAX;
+        let report = limits::WRITABLE_EVERY.min(self.plan.config.stream_ahead);
         if w.up.held {
             return;
         }
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut one = Bytes::new();
         let (bytes, arrived) = w.up.take(self.now, &mut scratch, &mut one);
-        let empty = w.up.ran_empty(limits::WRITABLE_EVERY);
+        let empty = w.up.ran_empty(report);
         if w.state == WireState::Open {
             if !bytes.is_empty() {
                 self.far_receives(wire, s, bytes);
@@ -506,13 +507,14 @@ impl World {
             return self.queue.push(later, Due::Down { wire });
         }
         w.down.due = u64::MAX;
+        let report = limits::WRITABLE_EVERY.min(self.plan.config.stream_ahead);
         if w.down.held {
             return;
         }
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut one = Bytes::new();
         let (bytes, arrived) = w.down.take(self.now, &mut scratch, &mut one);
-        let empty = w.down.ran_empty(limits::WRITABLE_EVERY);
+        let empty = w.down.ran_empty(report);
         match w.near {
             Near::Client { client, conn } if !bytes.is_empty() => {
                 self.step_client(client, ClientInput::Received { conn, bytes }, Some(wire));

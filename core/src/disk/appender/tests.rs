@@ -187,7 +187,7 @@ fn an_install_waits_for_the_bulk_lane_and_leaves_a_snapshot() {
     b.catalog.snapshots = [old(0), old(2)].into();
     let mut tree = Tree::new(0);
     tree.set_last_zxid(Zxid(4));
-    let whole = Whole::of(&mut tree, [].into_iter(), true);
+    let whole = Whole::of(&mut tree, [].into_iter(), true, 1 << 10);
     b.a.install(Install { whole, leftover: Some(FileName::SnapshotTemp(Zxid(2))) });
     b.log(5, 10);
     b.a.flush(&mut b.catalog, false, &mut b.out);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::disk::log::{put_entry, put_header};
+use crate::limits::PIECE;
 use std::collections::BTreeMap;
 
 /// Log files by their first zxids.
@@ -58,7 +59,7 @@ impl Logs {
     }
 
     fn above_in(&self, after: Zxid, base: Zxid) -> Option<(Vec<(Zxid, Zxid)>, LogStep)> {
-        LogReader::new(&self.catalog, after, base, None).map(|mut reader| self.read(&mut reader))
+        LogReader::new(&self.catalog, (after, base), None, PIECE).map(|mut reader| self.read(&mut reader))
     }
 }
 
@@ -148,7 +149,7 @@ fn what_is_written_later_is_read_later() {
         logs.files.remove(&z(2, 1));
         let part = BytesMut::from(&whole.files[&z(1, 3)][..cut]);
         logs.files.insert(z(1, 3), part);
-        let mut reader = LogReader::new(&logs.catalog, z(1, 1), z(1, 1), None).expect("it is there");
+        let mut reader = LogReader::new(&logs.catalog, (z(1, 1), z(1, 1)), None, PIECE).expect("it is there");
         let (mut read, end) = logs.read(&mut reader);
         assert_eq!(end, LogStep::End);
         logs.files.clone_from(&whole.files);
@@ -164,10 +165,10 @@ fn no_more_is_sent_than_is_allowed() {
     let size = |zxid| (body(zxid).len() + log::FRAME_LEN) as u64;
     let last = logs.catalog.logs[&z(2, 1)];
     // The files behind count from the outset, of the first one what lies behind the learner's last.
-    assert!(LogReader::new(&logs.catalog, z(1, 4), z(1, 1), Some(last - 1)).is_none());
+    assert!(LogReader::new(&logs.catalog, (z(1, 4), z(1, 1)), Some(last - 1), PIECE).is_none());
     let ask = |allowance| {
-        let mut reader =
-            LogReader::new(&logs.catalog, z(1, 4), z(1, 1), Some(allowance)).expect("the files behind fit");
+        let mut reader = LogReader::new(&logs.catalog, (z(1, 4), z(1, 1)), Some(allowance), PIECE)
+            .expect("the files behind fit");
         logs.read(&mut reader)
     };
     assert_eq!(ask(last + size(z(1, 5)) - 1), (Vec::new(), LogStep::Unfit));
@@ -179,10 +180,10 @@ fn a_long_entry_is_asked_for_whole() {
     let mut logs = Logs::new(&[&[z(1, 1)]]);
     let file = logs.files.get_mut(&z(1, 1)).expect("it is there");
     let mut long = body(z(1, 2));
-    long.resize(2 * LOG_PIECE, 5);
+    long.resize(2 * PIECE, 5);
     put_entry(&long, file);
     logs.catalog.logs.insert(z(1, 1), file.len() as u64);
-    let mut reader = LogReader::new(&logs.catalog, z(1, 1), z(1, 1), None).expect("it is there");
+    let mut reader = LogReader::new(&logs.catalog, (z(1, 1), z(1, 1)), None, PIECE).expect("it is there");
     let mut asked = Vec::new();
     let got = loop {
         match reader.step(&logs.catalog) {
