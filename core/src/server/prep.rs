@@ -2,6 +2,7 @@
 //! nothing can fail. Answers to `PrepRequestProcessor.pRequest2Txn`. Knows no connection and no clock.
 
 use super::outstanding::{Outstanding, PendingNode};
+use super::reaper::is_garbage;
 use super::reconfig::CONFIG_NODE;
 use crate::acl;
 use crate::config::Config;
@@ -197,7 +198,8 @@ impl Prep<'_> {
         Ok(Txn::Delete { path: path.to_owned() })
     }
 
-    /// The server's own delete of an empty container or an expired TTL node.
+    /// The server's own delete of an empty container or an expired TTL node. It was found a while ago: whoever has used it since
+    /// keeps it. Java deletes a TTL node all the same.
     fn delete_container(&mut self, path: &str) -> Result<Txn, ErrorCode> {
         let parent_path = parent_of(path)?;
         if path::special(path) {
@@ -207,9 +209,8 @@ impl Prep<'_> {
         if node.children > 0 {
             return Err(ErrorCode::NotEmpty);
         }
-        match Owner::from_stored(node.stat.ephemeral_owner, self.config.extended_types) {
-            Owner::Session(_) => return Err(ErrorCode::BadVersion),
-            Owner::Persistent | Owner::Container | Owner::Ttl(_) => {}
+        if !is_garbage(&node.stat, node.children, self.header.time, self.config) {
+            return Err(ErrorCode::BadVersion);
         }
         self.remove_from(parent_path, parent, path);
         Ok(Txn::DeleteContainer { path: path.to_owned() })

@@ -1,7 +1,7 @@
 //! Containers that lost their last child and TTL nodes that nobody touched are deleted. Answers to `ContainerManager`.
 
 use crate::config::Config;
-use crate::proto::Owner;
+use crate::proto::{Owner, StatPersisted};
 use crate::time::{Now, Span, Time};
 use crate::tree::{Node, Tree};
 use std::collections::VecDeque;
@@ -33,7 +33,10 @@ impl Reaper {
         }
         if self.found.is_empty() {
             self.pass = now.mono;
-            let garbage = |path: &&str| tree.get(path).is_some_and(|node| is_garbage(node, now, config));
+            let garbage = |path: &&str| {
+                let is = |node: &Node| is_garbage(&node.stat, node.children.len(), now.wall.0, config);
+                tree.get(path).is_some_and(is)
+            };
             self.found.extend(tree.containers_and_ttls().filter(garbage).map(str::to_owned));
         }
         let path = self.found.pop_front();
@@ -47,13 +50,14 @@ impl Reaper {
     }
 }
 
-fn is_garbage(node: &Node, now: Now, config: &Config) -> bool {
-    if !node.children.is_empty() {
+/// A node with so many children may go at this time, ms.
+pub(super) fn is_garbage(stat: &StatPersisted, children: usize, now_ms: i64, config: &Config) -> bool {
+    if children > 0 {
         return false;
     }
-    let idle_ms = now.wall.0.saturating_sub(node.stat.mtime);
-    match Owner::from_stored(node.stat.ephemeral_owner, config.extended_types) {
-        Owner::Container if node.stat.cversion > 0 => true,
+    let idle_ms = now_ms.saturating_sub(stat.mtime);
+    match Owner::from_stored(stat.ephemeral_owner, config.extended_types) {
+        Owner::Container if stat.cversion > 0 => true,
         Owner::Container => {
             let limit = config.container_max_never_used_ms;
             limit != 0 && idle_ms > i64::try_from(limit).unwrap_or(i64::MAX)
