@@ -15,7 +15,7 @@ use zebu_core::client::Disconnect;
 use zebu_core::disk::Recovered;
 use zebu_core::id::{Epoch, ServerId, SessionId, Zxid};
 use zebu_core::proto::{ErrorCode, EventKind, OpCode, Request, Response};
-use zebu_core::time::Time;
+use zebu_core::time::{Millis, Time};
 
 /// The operations whose replies are recorded from the server's side: no client is told where they took place.
 pub const SET_WATCHES: [i32; 2] = [OpCode::SetWatches as i32, OpCode::SetWatches2 as i32];
@@ -127,6 +127,11 @@ pub enum Entry {
         /// What would be left.
         image: Image,
     },
+    /// Over this connection someone asks for a session without its password: it must not get it.
+    Stranger {
+        /// Which.
+        conn: Conn,
+    },
     /// The disk of this server broke its word from here on (a sync that lied, rot, a replaced disk): its losses are not the
     /// server's fault.
     DiskLied {
@@ -181,12 +186,14 @@ pub enum Entry {
         /// What came of it.
         outcome: ShadowOutcome,
     },
-    /// From here on this server's monotonic clock shows `mono` and runs `ppm` millionths too fast.
+    /// From here on this server's monotonic clock shows `mono`, its wall clock `wall`, and both run `ppm` millionths too fast.
     Clock {
         /// Whose.
         server: ServerId,
         /// What it shows now.
         mono: Time,
+        /// And the other one.
+        wall: Millis,
         /// How much too fast; negative: too slow.
         ppm: i32,
     },

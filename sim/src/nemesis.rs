@@ -3,6 +3,7 @@
 //! step, inside a sync or right after a turn of the server's affairs.
 
 use crate::random::{Purpose, Stream};
+use crate::workload;
 use serde::{Deserialize, Serialize};
 use zebu_core::boundary::{DiskAction, Lane};
 
@@ -328,10 +329,11 @@ enum Family {
     Rot,
     Change,
     Betrayal,
+    Depose,
 }
 
 /// Of 1024 seeds, how many have the family: those of one server, those of an ensemble.
-const FAMILIES: [(Family, u32, u32); 30] = [
+const FAMILIES: [(Family, u32, u32); 31] = [
     (Family::Kill, 512, 400),
     (Family::Power, 512, 400),
     (Family::Stop, 200, 200),
@@ -362,6 +364,8 @@ const FAMILIES: [(Family, u32, u32); 30] = [
     (Family::Rot, 0, 100),
     (Family::Change, 0, 700),
     (Family::Betrayal, 0, 250),
+    // Of those that [`workload::doubts`] names.
+    (Family::Depose, 0, 900),
 ];
 
 /// What the faults of a seed must know of the rest of it.
@@ -398,8 +402,12 @@ pub fn faults(stage: &Stage<'_>) -> Vec<Fault> {
         // Every family draws, so that the others see the same numbers whatever is on.
         let on = swarm.chance(if stage.ensemble { together } else { alone }) && !calm;
         let many = swarm.log_uniform(1, 7);
-        let of_changes = matches!(family, Family::Change | Family::Betrayal);
-        if !on || (of_changes && !stage.changes) {
+        let fits = match family {
+            Family::Change | Family::Betrayal => stage.changes,
+            Family::Depose => workload::doubts(stage.seed),
+            _ => true,
+        };
+        if !on || !fits {
             continue;
         }
         let mut r = Stream::new(stage.seed, Purpose::Faults, family as u64, 0);
@@ -509,7 +517,8 @@ fn draw(family: Family, stage: &Stage<'_>, r: &mut Stream) -> What {
         | Family::Wipe
         | Family::Rot
         | Family::Change
-        | Family::Betrayal => draw_of_ensemble(family, stage, (server, time), r),
+        | Family::Betrayal
+        | Family::Depose => draw_of_ensemble(family, stage, (server, time), r),
     }
 }
 
@@ -555,6 +564,14 @@ fn draw_of_ensemble(family: Family, stage: &Stage<'_>, (server, time): (u8, u64)
         }
         Family::Wipe => What::Wipe { server: whom(stage, server, r), down: time },
         Family::Rot => What::Rot { server },
+        // The leader is away just long enough for another to take its place, and comes back without knowing.
+        Family::Depose => {
+            let (leader, time) = (Whom::Leader { or: server }, r.between(stage.patience, 3 * stage.patience));
+            match r.chance(700) {
+                true => What::Freeze { server: leader, time },
+                false => What::Isolate { server: leader, into: true, out: true, clients: false, time },
+            }
+        }
         _ => unreachable!("the caller sorts out the others"),
     }
 }

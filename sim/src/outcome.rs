@@ -71,6 +71,8 @@ hits! {
     Undecided = "searches_undecided";
     /// A transaction was committed.
     Committed = "txns";
+    /// A container or a TTL node was deleted by its leader.
+    Reaped = "reaped";
     /// A log was rolled.
     Rolled = "log_rolls";
     /// A snapshot became durable.
@@ -113,6 +115,8 @@ hits! {
     Raw = "raw_connections";
     /// A raw connection was made to a port that servers use among themselves.
     RawPeer = "raw_peers";
+    /// A raw connection asked for another's session.
+    Stolen = "raw_thieves";
     /// A raw connection got bytes.
     RawAnswered = "raw_answers";
     /// A connection was closed by a server for a fault of its client.

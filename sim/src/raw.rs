@@ -10,6 +10,7 @@ use zebu_core::jute;
 use zebu_core::proto::{
     Acl, AddWatchMode, ConnectRequest, CreateOp, CreateRequest, Request, RequestHeader, SetWatches,
 };
+use zebu_core::session;
 
 /// A raw connection.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -31,10 +32,32 @@ pub struct RawPlan {
 pub enum RawMove {
     /// Sends these bytes.
     Send(Bytes),
+    /// Sends a handshake that asks for a session which is someone else's, without its password.
+    Steal {
+        /// Which, in order of their first appearance, counted round.
+        whose: u16,
+        /// What is sent in place of the password.
+        lie: Lie,
+    },
     /// Sends nothing more and reads nothing more, but stays.
     Hold,
     /// Closes.
     Close,
+}
+
+/// What is no password of a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Lie {
+    /// None at all.
+    Nothing,
+    /// As in the handshake of a new session.
+    Zeros,
+    /// Another session's.
+    Others,
+    /// The right one without its last byte.
+    Short,
+    /// The right one with another last byte.
+    Near,
 }
 
 const WORDS: [&[u8; 4]; 16] = [
@@ -62,6 +85,50 @@ pub fn plans(seed: u64, until: u64, servers: u8) -> Vec<RawPlan> {
             RawPlan { name, server, port, at, moves }
         })
         .collect()
+}
+
+/// Whoever wants others' sessions, to one of so many servers each; their numbers follow `raws`.
+pub fn thieves(seed: u64, until: u64, servers: u8, raws: u16) -> Vec<RawPlan> {
+    let mut r = Stream::new(seed, Purpose::Swarm, 5, 0);
+    let count = if r.chance(200) { r.between(1, 3) as u16 } else { 0 };
+    let thief = |n| {
+        let lie = r.pick(&[Lie::Nothing, Lie::Zeros, Lie::Others, Lie::Short, Lie::Near]);
+        let mut moves =
+            vec![(r.log_uniform(1_000, 1_000_000), RawMove::Steal { whose: r.below(64) as u16, lie })];
+        for _ in 0..r.below(3) {
+            moves.push((r.log_uniform(1_000, 1_000_000_000), RawMove::Send(frame(&mut r))));
+        }
+        let (server, at) = (r.below(u64::from(servers)) as u8, r.between(until / 8, until));
+        RawPlan { name: raws + n, server, port: Port::Client, at, moves }
+    };
+    (0..count).map(thief).collect()
+}
+
+/// The handshake of one who asks for a session that is not its own.
+pub fn steal(session: SessionId, lie: Lie) -> Bytes {
+    let mut right = session::password(session).to_vec();
+    let password = match lie {
+        Lie::Nothing => None,
+        Lie::Zeros => Some(vec![0; 16]),
+        Lie::Others => Some(session::password(SessionId(session.0 ^ 1)).to_vec()),
+        Lie::Short => {
+            right.pop();
+            Some(right)
+        }
+        Lie::Near => {
+            right[15] ^= 1;
+            Some(right)
+        }
+    };
+    let request = ConnectRequest {
+        protocol_version: 0,
+        last_zxid_seen: Zxid::ZERO,
+        timeout: 10_000,
+        session,
+        password: password.map(Bytes::from),
+        read_only: Some(true),
+    };
+    framed(|out| request.encode(out))
 }
 
 fn moves(r: &mut Stream) -> Vec<(u64, RawMove)> {

@@ -113,6 +113,7 @@ impl Scenario {
         let mut r = Stream::new(seed, Purpose::Shape, 0, 0);
         let mut config = config(&mut r);
         pieces(&mut config, seed);
+        reaper(&mut config, seed);
         let until = r.log_uniform(4, 40) * 1_000_000_000;
         let clients = r.pick(&[1, 2, 2, 3, 3, 4, 5, 6]);
         let net = net(&mut r);
@@ -135,6 +136,7 @@ impl Scenario {
         let servers = members.members().count() + spares.as_ref().map_or(0, Vec::len);
         let mut config = shape::settings(config, members, &mut r);
         pieces(&mut config, seed);
+        reaper(&mut config, seed);
         let e = config.ensemble.as_mut().expect("just made");
         shape::synchronisation(e, seed);
         let no_masters = shape::masters(seed, e);
@@ -195,6 +197,7 @@ impl Scenario {
         }
         self.clients.extend(self.operator(&mix, clients, until));
         self.raws = raw::plans(self.seed, until, servers);
+        self.raws.extend(raw::thieves(self.seed, until, servers, self.raws.len() as u16));
         let busy: Vec<u64> = self.clients.iter().flat_map(|c| c.ops.iter().map(|o| o.at)).collect();
         self.faults = nemesis::faults(&Stage {
             seed: self.seed,
@@ -296,6 +299,17 @@ fn pieces(config: &mut Config, seed: u64) {
     if r.chance(400) {
         config.piece = r.log_uniform(100, 4000) as usize;
         config.stream_ahead = r.log_uniform(500, 20_000) as usize;
+    }
+}
+
+/// Where clients make containers and TTL nodes, servers look for those that are over every now and then.
+fn reaper(config: &mut Config, seed: u64) {
+    let mut r = Stream::new(seed, Purpose::Shape, 6, 0);
+    if workload::reaped(seed) > 0 {
+        config.extended_types = r.chance(850);
+        config.container_check_ms = r.log_uniform(20, 3000);
+        config.container_max_per_minute = r.pick(&[10_000, 10_000, 600, 60]);
+        config.container_max_never_used_ms = r.pick(&[0, 0, 1]) * r.log_uniform(10, 5000);
     }
 }
 

@@ -140,6 +140,7 @@ pub fn entry_text(h: &History, entry: &Entry) -> String {
         | Entry::Recovered { .. }
         | Entry::Shadow { .. }
         | Entry::Clock { .. }
+        | Entry::Stranger { .. }
         | Entry::Phase(_) => format!("{entry:?}"),
     };
     truncate(&mut out, 400);

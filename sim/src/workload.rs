@@ -118,6 +118,8 @@ pub struct Mix {
     ephemeral: u32,
     sequential: u32,
     lists: u32,
+    /// Of 1024 creates that are not ephemeral, how many make a container or a TTL node.
+    reaped: u32,
     /// Of 1024 payloads, how many are big, and how big.
     big: u32,
     big_size: u64,
@@ -136,13 +138,17 @@ impl Mix {
     pub fn draw(seed: u64, config: &Config, until: u64, clients: u16, write_ms: u64) -> Mix {
         let mut r = Stream::new(seed, Purpose::Swarm, 2, 0);
         let total = r.log_uniform(20, 260);
-        let weights = KINDS
+        let mut weights: Vec<u32> = KINDS
             .iter()
             .map(|(kind, weight)| {
                 let on = *kind == Kind::Create || r.chance(700);
                 if on { weight * r.log_uniform(1, 8) as u32 } else { 0 }
             })
             .collect();
+        if doubts(seed) {
+            let sync = KINDS.iter().position(|(kind, _)| *kind == Kind::Sync).expect("one of them");
+            weights[sync] = weights.iter().sum::<u32>() / 3;
+        }
         let families = |r: &mut Stream, chance: u32, max: u64| {
             if r.chance(chance) { r.log_uniform(16, max) as u32 } else { 0 }
         };
@@ -159,6 +165,7 @@ impl Mix {
             ephemeral: families(&mut r, 700, 700),
             sequential: families(&mut r, 600, 600),
             lists: families(&mut r, 400, 400),
+            reaped: reaped(seed),
             big: families(&mut r, 150, 200),
             big_size: r.log_uniform(500, 60_000),
             strange: families(&mut r, 400, 64),
@@ -167,6 +174,18 @@ impl Mix {
             all_known: config.ensemble.as_ref().is_some_and(|e| e.reconfig_enabled),
         }
     }
+}
+
+/// Of 1024 creates, how many make a node that servers delete by themselves. A name of its own: the rest of the seed is as it
+/// would be without them.
+pub fn reaped(seed: u64) -> u32 {
+    let mut r = Stream::new(seed, Purpose::Swarm, 4, 0);
+    if r.chance(350) { r.log_uniform(150, 900) as u32 } else { 0 }
+}
+
+/// This seed is about who leads, and who thinks so: leaders are away for a while, and programs ask for many syncs.
+pub fn doubts(seed: u64) -> bool {
+    Stream::new(seed, Purpose::Swarm, 6, 0).chance(180)
 }
 
 /// A few paths, some below others.
@@ -196,7 +215,8 @@ pub fn plan(mix: &Mix, name: u16, servers: u8, left: u16) -> ClientPlan {
     let auth = if r.chance(400) { vec![credentials(&mut r)] } else { Vec::new() };
     let reopen_after = r.log_uniform(1_000_000, 1_000_000_000);
     let patience = r.log_uniform(20_000_000, 1_000_000_000);
-    let mut writer = Writer { mix, r, client: name, serial: 0 };
+    let reaps = Stream::new(mix.seed, Purpose::Program, u64::from(name), 1);
+    let mut writer = Writer { mix, r, reaps, client: name, serial: 0 };
     let ops = writer.program();
     let servers: Vec<u8> = match mix.all_known {
         true => (0..servers).collect(),
@@ -231,6 +251,8 @@ fn credentials(r: &mut Stream) -> (String, Bytes) {
 struct Writer<'a> {
     mix: &'a Mix,
     r: Stream,
+    /// Which creates make containers and TTL nodes.
+    reaps: Stream,
     client: u16,
     serial: u16,
 }
@@ -371,7 +393,21 @@ impl Writer<'_> {
         if sequential && self.r.chance(512) {
             path.push('/');
         }
+        let (op, flags) = match !ephemeral && self.reaps.chance(self.mix.reaped) {
+            true => self.reaped(sequential),
+            false => (op, flags),
+        };
         CreateRequest { op, path, data: self.data(), acl, flags }
+    }
+
+    /// A container, or a TTL node that lives for a moment or longer than the run.
+    fn reaped(&mut self, sequential: bool) -> (CreateOp, i32) {
+        let ttl = CreateOp::Ttl(self.reaps.log_uniform(1, 5000) as i64);
+        match self.reaps.below(16) {
+            0 => (self.reaps.pick(&[CreateOp::Create, CreateOp::Ttl(0), CreateOp::Ttl(-1)]), 5),
+            1..=7 => (CreateOp::Container, 4),
+            _ => (ttl, 5 + i32::from(sequential)),
+        }
     }
 
     fn acl(&mut self) -> Vec<Acl> {

@@ -32,6 +32,7 @@ impl Rule {
             | Rule::W3
             | Rule::E1
             | Rule::E2
+            | Rule::G1
             | Rule::N1
             | Rule::M1
             | Rule::L3 => true,
@@ -196,6 +197,8 @@ impl Checker {
             // That the log itself makes sense is for others to judge.
             let mut unheard = Found::default();
             fold(cx, &mut self.model, server, *zxid, (*place, cx.at), &mut unheard);
+            // But that a node is gone, and why, clients see.
+            self.found.list.extend(unheard.list.drain(..).filter(|v| v.rule == Rule::G1));
         }
         known.folded = known.folded.max(upto);
     }

@@ -3,7 +3,7 @@
 
 use super::model::{Index, Model, Place};
 use super::txn::{Head, Made, Op};
-use super::{Cx, Found, Rule};
+use super::{Cx, Found, Rule, reaped};
 use crate::history::{Entry, Restored, ShadowOutcome};
 use zebu_core::boundary::{Event, Vouch};
 use zebu_core::id::{ServerId, Zxid};
@@ -304,6 +304,7 @@ pub(super) fn fold(
         Op::Create { .. } => found.look(Rule::N1),
         _ => {}
     }
+    reaped::judge(cx, model, &head, &op, found);
     if let Err((rule, text)) = model.fold(h, place, (at, born), &head, &op) {
         found.add(rule, at, || format!("{zxid} {text}: {op:?}"));
     }

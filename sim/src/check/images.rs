@@ -64,6 +64,7 @@ impl Peers {
             | Entry::Crash { .. }
             | Entry::Refused { .. }
             | Entry::Clock { .. }
+            | Entry::Stranger { .. }
             | Entry::Replica { .. }
             | Entry::Whole { .. }
             | Entry::Phase(_) => {}

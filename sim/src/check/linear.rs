@@ -107,6 +107,17 @@ pub(super) struct Order {
     returned: Index,
 }
 
+/// X1: what the client says by itself is that no one knows, or at once that the call cannot be sent.
+fn made_up(cx: Cx<'_>, reply: &Reply<'_>, called: Time, found: &mut Found) {
+    let unknown = [ErrorCode::ConnectionLoss, ErrorCode::SessionExpired, ErrorCode::AuthFailed];
+    if !matches!(reply.result, Err(code) if unknown.contains(code)) && called != cx.at {
+        found.add(Rule::X1, cx.at, || {
+            let (who, call) = (reply.who, call(cx.h, reply.call));
+            format!("{who:?}: {call} got {:?}, which no server said", reply.result)
+        });
+    }
+}
+
 fn is_write(request: &Request, limits: &Limits) -> bool {
     if let Request::Reconfig { .. } = request {
         return limits.config.ensemble.is_some();
@@ -312,6 +323,9 @@ impl Order {
             });
         }
         let facts = *facts;
+        if reply.conn.is_none() {
+            made_up(cx, reply, facts.at, found);
+        }
         let handle = &mut self.handles[usize::from(who.handle)];
         let first = handle.open.front() == Some(&reply.call);
         handle.open.retain(|c| *c != reply.call);

@@ -117,7 +117,8 @@ impl Live {
             | Entry::Recovered { .. }
             | Entry::Shadow { .. }
             | Entry::Replica { .. }
-            | Entry::Clock { .. } => {}
+            | Entry::Clock { .. }
+            | Entry::Stranger { .. } => {}
         }
     }
 

@@ -16,6 +16,7 @@
 //! | `images` | D1, D2, D3, T2 of an ensemble |
 //! | `live` | L1–L3, L5 |
 //! | `talk` | P1 |
+//! | `reaped` | G1 |
 //! | `clients` | the rules of clients alone, held against the history in the end |
 //! | `wgl` | C1': linearizability by search, without zxids |
 
@@ -33,6 +34,7 @@ mod members;
 mod model;
 mod paths;
 mod peers;
+mod reaped;
 mod reigns;
 mod replies;
 mod rights;
@@ -96,6 +98,8 @@ rules! {
     E1;
     /// Sessions expire when their time is up, not earlier, not much later.
     E2;
+    /// Servers delete containers and TTL nodes when their time is up, not earlier, not much later.
+    G1;
     /// Nothing of a session comes after its close.
     S1;
     /// Owners of ephemerals are open sessions.
@@ -416,7 +420,10 @@ impl Checker {
                 }
                 self.sessions.taken(cx, *server, *conn, *sure);
             }
-            Entry::Clock { server, mono, ppm } => self.sessions.clock(at, *server, *mono, *ppm),
+            Entry::Stranger { conn } => self.sessions.stranger(*conn),
+            Entry::Clock { server, mono, wall, ppm } => {
+                self.sessions.clock(at, *server, (*mono, *wall, *ppm));
+            }
             Entry::Crash { server, .. } => {
                 self.sessions.crash(cx, *server);
                 match &limits.config.ensemble {
@@ -534,6 +541,7 @@ impl Checker {
             self.watches.finish(&self.model, at, found);
             self.order.finish(cx, &mut self.model, found);
             self.sessions.finish(cx, &self.model, found);
+            reaped::finish(cx, &self.model, self.sessions.leads(at), found);
         }
         &self.found.list
     }

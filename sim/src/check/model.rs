@@ -69,7 +69,7 @@ pub(super) struct Version {
     pub(super) mzxid: Zxid,
     pub(super) pzxid: Zxid,
     ctime: i64,
-    mtime: i64,
+    pub(super) mtime: i64,
     pub(super) version: i32,
     /// Creates of children.
     pub(super) creates: i32,
@@ -294,6 +294,14 @@ impl Model {
             data_length: if v.data.len == NONE { 0 } else { v.data.len as i32 },
             num_children: v.children,
             pzxid: v.pzxid,
+        }
+    }
+
+    /// When the transaction that made a version was known to be committed.
+    pub(super) fn changed(&self, v: &Version) -> Time {
+        match (v.pos >> 16) as Index {
+            0 => Time(0),
+            index => self.txn(index).at,
         }
     }
 

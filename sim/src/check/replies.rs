@@ -80,7 +80,7 @@ impl Judge<'_> {
         }
     }
 
-    /// A configuration is what was asked for; which errors a request must get is not judged.
+    /// A configuration is what was asked for by someone who may; which errors a request must get is not judged.
     fn reconfig(
         &self,
         index: Index,
@@ -102,6 +102,10 @@ impl Judge<'_> {
                 return Err((Rule::C2, text));
             }
         };
+        let node = self.model.paths.find(CONFIG).and_then(|id| self.model.node(id, index - 1));
+        if !node.is_some_and(|v| self.may(v, perms::WRITE)) {
+            return Err((Rule::C2, "was granted to someone who may not write the node".to_owned()));
+        }
         let text = String::from_utf8_lossy(text);
         let before = (1..index).rev().find_map(|i| {
             let head = Head::read(self.model.txn(i).place.body(self.h)).ok()?;

@@ -5,12 +5,13 @@
 
 use super::linear::Order;
 use super::model::Model;
+use super::txn::Head;
 use super::{Cx, Found, Rule};
 use crate::history::{HandleState, Who};
 use std::collections::VecDeque;
 use zebu_core::boundary::{CloseCause, Conn, Event};
 use zebu_core::id::{ServerId, SessionId};
-use zebu_core::time::{Span, Time};
+use zebu_core::time::{Millis, Span, Time};
 
 /// A server's monotonic clock: a line.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +19,8 @@ struct Clock {
     server: ServerId,
     from: Time,
     mono: Time,
+    /// What its wall clock shows then.
+    wall: Millis,
     ppm: i32,
     /// When its present time as the one that expires sessions began; `None`: it does not.
     reign: Option<Time>,
@@ -26,10 +29,26 @@ struct Clock {
 }
 
 impl Clock {
-    fn mono(&self, at: Time) -> Time {
+    /// What passes on it from `from` on.
+    fn passed(&self, at: Time) -> i128 {
         let passed = at.since(self.from).0 as i128;
-        Time((self.mono.0 as i128 + passed + passed * i128::from(self.ppm) / 1_000_000) as u64)
+        passed + passed * i128::from(self.ppm) / 1_000_000
     }
+
+    fn mono(&self, at: Time) -> Time {
+        Time((self.mono.0 as i128 + self.passed(at)) as u64)
+    }
+
+    fn wall(&self, at: Time) -> Millis {
+        Millis(self.wall.0 + (self.passed(at) / 1_000_000) as i64)
+    }
+}
+
+/// Who leads: for how long by its clock, and what its wall clock shows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reign {
+    pub(super) since: Span,
+    pub(super) wall: Millis,
 }
 
 /// What keeps a session alive.
@@ -77,6 +96,8 @@ pub(super) struct Sessions {
     conns: Vec<(Conn, usize)>,
     /// Sessions made in an ensemble: whose leader, and when on its clock.
     made: Vec<(SessionId, ServerId, Time)>,
+    /// Connections of those who ask for sessions without their passwords.
+    strangers: Vec<Conn>,
 }
 
 /// The kind of a transaction that makes a session.
@@ -91,21 +112,49 @@ impl Sessions {
         self.touched.clear();
         self.conns.clear();
         self.made.clear();
+        self.strangers.clear();
+    }
+
+    /// This connection asks for a session that is another's.
+    pub(super) fn stranger(&mut self, conn: Conn) {
+        self.strangers.push(conn);
     }
 
     fn clock_mut(&mut self, server: ServerId) -> &mut Clock {
         let known = self.clocks.iter().position(|c| c.server == server);
         let at = known.unwrap_or_else(|| {
-            let (from, mono, ppm, reign, follows) = (Time(0), Time(0), 0, None, None);
-            self.clocks.push(Clock { server, from, mono, ppm, reign, follows });
+            let (from, mono, wall, ppm) = (Time(0), Time(0), Millis(0), 0);
+            self.clocks.push(Clock { server, from, mono, wall, ppm, reign: None, follows: None });
             self.clocks.len() - 1
         });
         &mut self.clocks[at]
     }
 
-    pub(super) fn clock(&mut self, at: Time, server: ServerId, mono: Time, ppm: i32) {
+    pub(super) fn clock(&mut self, at: Time, server: ServerId, (mono, wall, ppm): (Time, Millis, i32)) {
         let clock = self.clock_mut(server);
-        (clock.from, clock.mono, clock.ppm) = (at, mono, ppm);
+        (clock.from, clock.mono, clock.wall, clock.ppm) = (at, mono, wall, ppm);
+    }
+
+    /// Who leads, if anyone does.
+    pub(super) fn leads(&self, at: Time) -> Option<Reign> {
+        let (clock, began) = self.clocks.iter().find_map(|c| Some((c, c.reign?)))?;
+        Some(Reign { since: clock.mono(at).since(began), wall: clock.wall(at) })
+    }
+
+    /// A transaction bears the time at which it is proposed.
+    pub(super) fn proposed(&self, cx: Cx<'_>, server: ServerId, txn: &[u8], found: &mut Found) {
+        let (Some(clock), Ok(head)) = (self.clocks.iter().find(|c| c.server == server), Head::read(txn))
+        else {
+            return;
+        };
+        let wall = clock.wall(cx.at).0;
+        found.look(Rule::C2);
+        if (head.time - wall).abs() > 1 {
+            found.add(Rule::C2, cx.at, || {
+                let ahead = head.time - wall;
+                format!("server {server} proposes {} with a time {ahead} ms ahead of its clock", head.zxid)
+            });
+        }
     }
 
     pub(super) fn crash(&mut self, cx: Cx<'_>, server: ServerId) {
@@ -223,9 +272,18 @@ impl Sessions {
                 }
             }
             Event::SessionAttached { session, conn, reattached } => {
+                found.look(Rule::S4);
+                if self.strangers.contains(conn) {
+                    found.add(Rule::S4, at, || {
+                        format!(
+                            "server {server} gives session {session} to {conn:?}, which has not its password"
+                        )
+                    });
+                }
                 self.attached(cx, model, server, (*session, *conn, *reattached));
             }
             Event::SessionExpired { session } => self.expired(cx, model, server, *session, found),
+            Event::Proposed { txn, .. } => self.proposed(cx, server, txn, found),
             _ => {}
         }
     }

@@ -62,10 +62,7 @@ impl World {
             | What::DiskFull { server, .. }
             | What::DiskLies { server, .. } => self.disk_fault(server as usize, index),
             What::ReadError { server } => self.nodes[server as usize].read_error = true,
-            What::WallJump { server, ms } => {
-                self.coverage.hit(Hit::WallJump);
-                self.nodes[server as usize].clock.jump(ms);
-            }
+            What::WallJump { server, ms } => self.jump(server as usize, ms),
             What::Freeze { server, time } => {
                 let until = until(time);
                 let s = self.whom(server, teller);
@@ -129,6 +126,12 @@ impl World {
                 None => or as usize,
             },
         }
+    }
+
+    fn jump(&mut self, s: usize, ms: i64) {
+        self.coverage.hit(Hit::WallJump);
+        self.nodes[s].clock.jump(ms);
+        self.show_clock(s);
     }
 
     fn freeze(&mut self, s: usize, until: u64) {

@@ -9,7 +9,7 @@ use crate::outcome::Hit;
 use crate::queue::Due;
 use zebu_core::boundary::{CloseCause, Event, Port, RoleName, SyncBy, Vouch};
 use zebu_core::id::SessionId;
-use zebu_core::proto::{LoggedTxn, Txn};
+use zebu_core::proto::OpCode;
 use zebu_core::quorum::{LearnerType, QuorumSystem};
 use zebu_core::time::Time;
 use zebu_core::zab::Lost;
@@ -187,9 +187,8 @@ impl World {
             Event::SnapshotFailed { .. } => Hit::SnapshotFailed,
             Event::Purged { .. } => Hit::Purged,
             Event::Became(RoleName::ReadOnly) => Hit::ReadOnlyServer,
-            Event::Proposed { txn, .. } if self.has_local_sessions() && is_create_session(txn) => {
-                Hit::Upgraded
-            }
+            Event::Proposed { txn, .. } if self.makes_global(txn) => Hit::Upgraded,
+            Event::Proposed { txn, .. } if is_of_kind(txn, DELETE_CONTAINER) => Hit::Reaped,
             Event::Became(_)
             | Event::Activated { .. }
             | Event::Truncated { .. }
@@ -252,6 +251,11 @@ impl World {
         self.plan.config.ensemble.as_ref().is_some_and(|e| e.local_sessions)
     }
 
+    /// A session of its server's own is made known to all.
+    fn makes_global(&self, txn: &[u8]) -> bool {
+        is_of_kind(txn, CREATE_SESSION) && self.has_local_sessions()
+    }
+
     /// Faults that waited for such news begin right after this step.
     fn release_faults(&mut self, s: usize, event: &Event) {
         if self.awaiting.is_empty() {
@@ -277,8 +281,12 @@ impl World {
     }
 }
 
-fn is_create_session(body: &[u8]) -> bool {
-    LoggedTxn::decode(body).is_ok_and(|logged| matches!(logged.txn, Txn::CreateSession { .. }))
+const CREATE_SESSION: i32 = -10;
+const DELETE_CONTAINER: i32 = OpCode::DeleteContainer as i32;
+
+/// The kind lies behind session, cxid, zxid and time.
+fn is_of_kind(body: &[u8], kind: i32) -> bool {
+    body.get(28..32) == Some(&kind.to_be_bytes())
 }
 
 /// Causes of a role's end, in a few groups; none of those that rule P1 forbids.

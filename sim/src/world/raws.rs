@@ -1,11 +1,14 @@
 //! Raw connections of the world.
 
 use super::World;
+use super::links::accepted;
+use crate::history::Entry;
 use crate::net::Near;
 use crate::outcome::Hit;
 use crate::queue::Due;
-use crate::raw::{RawMove, RawPlan};
+use crate::raw::{self, RawMove, RawPlan};
 use zebu_core::boundary::Port;
+use zebu_core::time::Time;
 
 /// A raw connection.
 #[derive(Clone, Default, Debug)]
@@ -33,6 +36,13 @@ impl World {
         }
         match what.clone() {
             RawMove::Send(bytes) => self.send_up(wire, bytes),
+            RawMove::Steal { whose, lie } => {
+                let Some(nth) = usize::from(whose).checked_rem(self.homes.len()) else { return };
+                let (session, _) = self.homes[nth];
+                self.coverage.hit(Hit::Stolen);
+                self.history.push(Time(self.now), Entry::Stranger { conn: accepted(wire) });
+                self.send_up(wire, raw::steal(session, lie));
+            }
             RawMove::Hold => self.wires[wire as usize].down.held = true,
             RawMove::Close => self.leave(wire, false),
         }

@@ -22,7 +22,7 @@ use zebu_core::disk::{Recovered, recover};
 use zebu_core::id::{Epoch, ServerId, Zxid};
 use zebu_core::quorum::QuorumVerifier;
 use zebu_core::server::Server;
-use zebu_core::time::Time;
+use zebu_core::time::{Now, Time};
 
 /// A server that is woken so often at one moment waits for something that its waking does not bring.
 const MOST_WAKES: u32 = 100;
@@ -235,9 +235,16 @@ impl World {
         node.reads.clear();
         node.role = RoleName::Looking;
         let now = node.clock.now(self.now);
-        self.history.push(at, Entry::Clock { server: id, mono: now.mono, ppm: node.clock.ppm() });
         node.server = Some(Server::new(node.settings(), recovered, seeds.seed(), now));
+        self.show_clock(s);
         self.step_server(s, Input::Wake);
+    }
+
+    /// Tells the history how the clocks of a server go.
+    pub(super) fn show_clock(&mut self, s: usize) {
+        let (server, clock) = (self.server_id(s), &self.nodes[s].clock);
+        let (Now { mono, wall }, ppm) = (clock.now(self.now), clock.ppm());
+        self.history.push(Time(self.now), Entry::Clock { server, mono, wall, ppm });
     }
 
     /// Tells the history what recovery found.

@@ -19,11 +19,14 @@ use zebu_core::proto::{
     Acl, CreateKind, CreateMode, CreateOp, CreateRequest, CreateTxn, ErrorCode, EventKind, LoggedTxn,
     OpResult, Request, Response, Txn, TxnHeader,
 };
+use zebu_core::time::Millis;
 use zebu_core::tree::{Applied, Tree};
 
 pub(super) const SERVER: ServerId = ServerId(1);
 const TIMEOUT: i32 = 4000;
 pub(super) const MS: u64 = 1_000_000;
+/// What wall clocks show when a trace begins.
+pub(super) const WALL: Millis = Millis(1_700_000_000_000);
 
 /// A server, its clients and their history, all in one.
 pub(super) struct Toy {
@@ -63,7 +66,7 @@ impl Toy {
             toy.begin_ensemble();
             return toy;
         }
-        toy.push(Entry::Clock { server: SERVER, mono: Time(0), ppm: 0 });
+        toy.push(Entry::Clock { server: SERVER, mono: Time(0), wall: WALL, ppm: 0 });
         toy.push(Entry::Restart { server: SERVER, incarnation: 0 });
         toy.h.recovered(toy.now, SERVER, restored(Zxid::ZERO, toy.tree.digest()), []);
         toy.event(Event::Vouched(Vouch::Recovered(Zxid::ZERO)));
@@ -120,10 +123,15 @@ impl Toy {
         self.sessions[usize::from(who.handle)].1
     }
 
+    /// What the wall clock shows when the next thing happens.
+    pub(super) fn time(&self) -> i64 {
+        WALL.0 + (self.now.0 / MS) as i64 - 1
+    }
+
     /// The body of the next transaction, and what it does to the tree.
     pub(super) fn log(&mut self, session: SessionId, txn: Txn) -> (Bytes, Applied) {
         self.zxid = self.zxid.next();
-        let header = TxnHeader { session, cxid: 0, zxid: self.zxid, time: 1_700_000_000_000 + self.zxid.0 };
+        let header = TxnHeader { session, cxid: 0, zxid: self.zxid, time: self.time() };
         let applied = self.tree.apply(&header, &txn, &mut Vec::new());
         let digest = (!matches!(txn, Txn::Error { .. })).then_some(self.tree.digest());
         let mut body = Vec::new();
@@ -213,9 +221,13 @@ impl Toy {
                     return Err(ErrorCode::NodeExists);
                 }
                 Ok(Txn::Create(CreateTxn {
-                    kind: CreateKind::Node {
-                        ephemeral: mode.is_ephemeral(),
-                        create2: c.op == CreateOp::Create2,
+                    kind: match c.op {
+                        CreateOp::Container => CreateKind::Container,
+                        CreateOp::Ttl(ms) => CreateKind::Ttl(ms),
+                        CreateOp::Create | CreateOp::Create2 => CreateKind::Node {
+                            ephemeral: mode.is_ephemeral(),
+                            create2: c.op == CreateOp::Create2,
+                        },
                     },
                     path,
                     data: c.data.clone(),
@@ -365,7 +377,9 @@ pub(super) fn sync() -> Request {
 pub(super) fn limits() -> Limits {
     let ensemble = trio::is_ensemble().then(trio::config);
     let (server_id, tick_ms, min_session_timeout_ms) = (SERVER, 1000, 2000);
-    let config = Config { server_id, tick_ms, min_session_timeout_ms, ensemble, ..Config::default() };
+    let extended_types = true;
+    let config =
+        Config { server_id, tick_ms, min_session_timeout_ms, extended_types, ensemble, ..Config::default() };
     let touch_lag = if trio::is_ensemble() { Span::from_millis(300) } else { Span::ZERO };
     Limits { expiry_slack: Span::from_millis(100), touch_lag, ..Limits::of(config) }
 }

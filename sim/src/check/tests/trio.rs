@@ -73,7 +73,8 @@ impl Toy {
     pub(super) fn begin_ensemble(&mut self) {
         self.nodes = nodes();
         for server in self.servers() {
-            self.push(Entry::Clock { server, mono: Time(0), ppm: 0 });
+            let wall = Millis(self.time());
+            self.push(Entry::Clock { server, mono: Time(0), wall, ppm: 0 });
             self.push(Entry::Restart { server, incarnation: 0 });
             let fresh = restored(Zxid::ZERO, self.tree.digest());
             self.h.recovered(self.now, server, fresh, []);
