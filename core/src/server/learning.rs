@@ -343,7 +343,8 @@ impl Learning {
     // ---- what ZAB asks for ----
 
     fn carry_out(&mut self, base: &mut Base, m: &mut Member) -> Option<Next> {
-        let last = self.history().last();
+        // What a snapshot is about to take the place of says nothing of what follows that.
+        let last = if self.staged.is_some() { Zxid::ZERO } else { self.history().last() };
         while let Some(config) = self.proposed.pop_front_if(|config| config.version <= last.0) {
             m.see_config(base, config);
         }
