@@ -226,6 +226,11 @@ impl FastLeaderElection {
         }
     }
 
+    /// This vote would have won over the one that this server has settled for.
+    pub(super) fn is_better(&self, vote: &Vote) -> bool {
+        *vote > self.current.0 && self.view.committed.is_electable(vote.leader)
+    }
+
     /// What this server says it is doing.
     pub(super) fn state(&self) -> ServerState {
         match &self.state {

@@ -71,7 +71,10 @@ pub enum Outcome {
     /// A newer configuration is in force: store it. It has been taken over here.
     Adopted(Arc<QuorumVerifier>),
     /// This server has a leader, or is one, and a voter looks for one.
-    VoterLooks,
+    VoterLooks {
+        /// With a better vote than the one that decided here.
+        better: bool,
+    },
 }
 
 /// The election port of one server, from its start to its end.
@@ -139,7 +142,7 @@ impl Election {
                     && self.fle.state() != ServerState::Looking
                     && self.fle.view().is_voter(from)
                 {
-                    outcomes.push(Outcome::VoterLooks);
+                    outcomes.push(Outcome::VoterLooks { better: self.fle.is_better(&notification.vote) });
                 }
                 self.fle.received(step.now, from, &notification, &mut said);
                 outcomes.append(&mut self.carry_out(step, said));

@@ -231,7 +231,7 @@ impl World {
             match outcome {
                 Outcome::Decided(d) => self.decided(node, &d),
                 Outcome::Adopted(_) => panic!("there is one configuration"),
-                Outcome::VoterLooks => {}
+                Outcome::VoterLooks { .. } => {}
             }
         }
         self.check_proposal(node);

@@ -144,7 +144,7 @@ impl Leading {
     /// A server that was elected.
     pub(super) fn begin(base: &mut Base, m: &mut Member, history: History) -> (Leading, Option<Next>) {
         base.become_role(RoleName::Leader);
-        m.voter_looks = false;
+        m.voter_looks = None;
         let mut out = Vec::new();
         let view = QuorumView { heard_of: None, ..m.view().clone() };
         let zab = Leader::new(m.me, m.zab, history, view, base.now.mono, &mut out);
@@ -214,8 +214,8 @@ impl Leading {
     pub(super) fn on(&mut self, base: &mut Base, m: &mut Member, input: Input<'_>) -> Option<Next> {
         let (_, input) = m.hear(base, input);
         let now = base.now.mono;
-        if std::mem::take(&mut m.voter_looks) {
-            self.with_zab(|zab, out| zab.voter_looks(now, out));
+        if let Some(better) = m.voter_looks.take() {
+            self.with_zab(|zab, out| zab.voter_looks(now, better, out));
         }
         match input {
             None => {}

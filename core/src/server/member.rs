@@ -31,8 +31,8 @@ pub(super) struct Member {
     /// This server's election port by its settings.
     own: Addr,
     pub(super) observer_delay: Span,
-    /// A voter looks for a leader, though this server has settled for one.
-    pub(super) voter_looks: bool,
+    /// A voter looks for a leader, though this server has settled for one; and whether with a better vote.
+    pub(super) voter_looks: Option<bool>,
     pub(super) dials: Dials,
     /// Roles of a learner in a row that ended before it served.
     pub(super) fruitless: u32,
@@ -93,7 +93,7 @@ impl Member {
             view: reconfig::recovered(config, recovered),
             own: own.expect("a member's settings list it"),
             observer_delay: ms(times.observer_delay_ms),
-            voter_looks: false,
+            voter_looks: None,
             dials: Dials::default(),
             fruitless: 0,
             peers: Peers::default(),
@@ -183,7 +183,9 @@ impl Member {
                     self.goes_by(base, &config);
                     base.event(Event::Reconfigured { text: config.to_string() });
                 }
-                Outcome::VoterLooks => self.voter_looks = true,
+                Outcome::VoterLooks { better } => {
+                    self.voter_looks = Some(better || self.voter_looks == Some(true));
+                }
             }
         }
         next

@@ -209,10 +209,12 @@ impl Leader {
         }
     }
 
-    /// A voter looks for a leader: it does not follow this one. After maxTimeToWaitForEpoch that ends the wait for followers; but
-    /// the voter may still be in the election's quiet time. Answers to `reportLookingSid`.
-    pub fn voter_looks(&mut self, now: Time, out: &mut Vec<ZabOut>) {
-        if let (Phase::Discovery { since, .. }, Some(wait)) = (&self.phase, self.settings.epoch_wait)
+    /// A voter looks for a leader: it does not follow this one. After maxTimeToWaitForEpoch that ends the wait for followers, and
+    /// at once if its vote is better than this leader's: else the two may be elected in turn for ever, by a third that can follow
+    /// neither alone. But the voter may still be in the election's quiet time. Answers to `reportLookingSid`.
+    pub fn voter_looks(&mut self, now: Time, better: bool, out: &mut Vec<ZabOut>) {
+        let wait = if better { Some(Span::ZERO) } else { self.settings.epoch_wait };
+        if let (Phase::Discovery { since, .. }, Some(wait)) = (&self.phase, wait)
             && now.since(*since).0 > wait.0.saturating_add(self.settings.finalize_wait.0)
         {
             self.lose(Lost::NoQuorum(Awaited::Followers), out);

@@ -341,20 +341,27 @@ fn a_voter_that_looks_again_ends_the_wait_for_followers_after_a_time() {
     let settings = Settings { epoch_wait: Some(Span::from_millis(300)), ..plain() };
     let mut b = Bench::leader(majority(), settings, 3);
     b.pass(300);
-    b.role.voter_looks(b.now, &mut b.out);
+    b.role.voter_looks(b.now, false, &mut b.out);
     assert_eq!(b.take(), [], "too early");
     b.pass(1);
-    b.role.voter_looks(b.now, &mut b.out);
+    b.role.voter_looks(b.now, false, &mut b.out);
+    assert_eq!(lost(&b.take()), Some(Lost::NoQuorum(Awaited::Followers)));
+    // With a better vote: when the quiet time is over, whatever the setting.
+    let mut b = Bench::leader(majority(), plain(), 3);
+    b.role.voter_looks(b.now, true, &mut b.out);
+    assert_eq!(b.take(), [], "too early");
+    b.pass(1);
+    b.role.voter_looks(b.now, true, &mut b.out);
     assert_eq!(lost(&b.take()), Some(Lost::NoQuorum(Awaited::Followers)));
     // Not without the setting, and not once a quorum has come.
     let mut b = Bench::leader(majority(), plain(), 3);
     b.pass(900);
-    b.role.voter_looks(b.now, &mut b.out);
+    b.role.voter_looks(b.now, false, &mut b.out);
     assert_eq!(b.take(), []);
     let mut b = Bench::leader(majority(), settings, 3);
     b.join(1, 1);
     b.pass(900);
-    b.role.voter_looks(b.now, &mut b.out);
+    b.role.voter_looks(b.now, false, &mut b.out);
     assert_eq!(b.take(), []);
 }
 
