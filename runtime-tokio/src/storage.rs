@@ -50,12 +50,12 @@ pub(crate) struct Piece {
     pub(crate) len: usize,
 }
 
-/// Both lanes. Dropped, it carries out what is queued and ends.
+/// Both lanes and the reader. Dropped, it carries out what is queued and ends: then nothing holds the data directory any more.
 #[derive(Debug)]
 pub(crate) struct Storage {
     log: LaneThread,
     bulk: LaneThread,
-    reads: mpsc::Sender<Piece>,
+    reader: ReadThread,
 }
 
 impl Storage {
@@ -64,26 +64,20 @@ impl Storage {
         dirs: &Arc<DataDirs>,
         report: impl Fn(DiskReport) + Clone + Send + 'static,
     ) -> io::Result<Storage> {
-        let (reads, pieces) = mpsc::channel::<Piece>();
-        let (from, tell) = (dirs.clone(), report.clone());
-        // It ends when no more can be asked for, and nothing waits for that.
-        std::thread::Builder::new().name("zebu-read".to_owned()).spawn(move || {
-            for piece in pieces {
-                let bytes = read(&from, piece)
-                    .inspect_err(|cause| warn!(file = %piece.file, %cause, "cannot read a piece of a log"));
-                tell(DiskReport::Read { read: piece.read, bytes: bytes.ok() });
-            }
-        })?;
         Ok(Storage {
             log: LaneThread::start(Lane::Log, dirs.clone(), report.clone())?,
-            bulk: LaneThread::start(Lane::Bulk, dirs.clone(), report)?,
-            reads,
+            bulk: LaneThread::start(Lane::Bulk, dirs.clone(), report.clone())?,
+            reader: ReadThread::start(dirs.clone(), report)?,
         })
     }
 
     /// Reads a piece of a file, and reports it.
     pub(crate) fn read(&self, piece: Piece) {
-        self.reads.send(piece).expect("the thread ends when this is dropped");
+        self.reader
+            .pieces
+            .as_ref()
+            .and_then(|p| p.send(piece).ok())
+            .expect("the thread ends when this is dropped");
     }
 
     /// Queues the operations of one step and leaves `ops` empty.
@@ -130,12 +124,43 @@ impl LaneThread {
 impl Drop for LaneThread {
     fn drop(&mut self) {
         self.queue.close();
-        let joined = self.thread.take().map(JoinHandle::join);
-        if let Some(Err(panic)) = joined
-            && !std::thread::panicking()
-        {
-            std::panic::resume_unwind(panic);
-        }
+        join(self.thread.take());
+    }
+}
+
+#[derive(Debug)]
+struct ReadThread {
+    pieces: Option<mpsc::Sender<Piece>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ReadThread {
+    fn start(dirs: Arc<DataDirs>, report: impl Fn(DiskReport) + Send + 'static) -> io::Result<ReadThread> {
+        let (send, pieces) = mpsc::channel::<Piece>();
+        let thread = std::thread::Builder::new().name("zebu-read".to_owned()).spawn(move || {
+            for piece in pieces {
+                let bytes = read(&dirs, piece)
+                    .inspect_err(|cause| warn!(file = %piece.file, %cause, "cannot read a piece of a log"));
+                report(DiskReport::Read { read: piece.read, bytes: bytes.ok() });
+            }
+        })?;
+        Ok(ReadThread { pieces: Some(send), thread: Some(thread) })
+    }
+}
+
+impl Drop for ReadThread {
+    fn drop(&mut self) {
+        self.pieces = None;
+        join(self.thread.take());
+    }
+}
+
+/// Waits for a thread that has been told to end. Its panic is ours.
+fn join(thread: Option<JoinHandle<()>>) {
+    if let Some(Err(panic)) = thread.map(JoinHandle::join)
+        && !std::thread::panicking()
+    {
+        std::panic::resume_unwind(panic);
     }
 }
 

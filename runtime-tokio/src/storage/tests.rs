@@ -224,3 +224,20 @@ fn pieces_are_read_as_far_as_the_file_goes() {
     assert_eq!(ask(3, LOG, 20, 5).as_deref(), Some(&b""[..]));
     assert_eq!(ask(4, NEXT, 0, 5), None, "there is no such file");
 }
+
+#[test]
+fn nothing_holds_the_data_directory_when_the_storage_has_ended() {
+    let (temp, dirs) = dirs();
+    std::fs::write(dirs.file(LOG), "abcd").unwrap();
+    drop(dirs);
+    for round in 0..200 {
+        let dirs = Arc::new(DataDirs::open(temp.path(), temp.path(), false).unwrap());
+        let (send, reports) = mpsc::channel();
+        let storage = Storage::start(&dirs, move |r| send.send(r).unwrap()).unwrap();
+        storage.read(Piece { read: ReadNo(round), file: LOG, at: 1, len: 9 });
+        drop(storage);
+        assert_eq!(Arc::strong_count(&dirs), 1, "round {round}");
+        let bytes = Some(b"bcd".to_vec());
+        assert_eq!(reports.iter().collect::<Vec<_>>(), [DiskReport::Read { read: ReadNo(round), bytes }]);
+    }
+}
