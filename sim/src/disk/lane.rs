@@ -7,6 +7,9 @@ use crate::random::Stream;
 use std::collections::VecDeque;
 use zebu_core::boundary::{Dir, DiskAction, DiskFault, DiskOp, FileName, Lane, Ticket};
 
+/// Bytes that the system fetches at once. Were each small piece a seek, no log of any length could be read within initLimit.
+const READ_AHEAD: u64 = 64 << 10;
+
 /// How long operations take, ns.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Latency {
@@ -236,10 +239,13 @@ impl Lanes {
         DiskFault { lane, action: action(op), file: file_of(op), cause: cause.to_owned() }
     }
 
-    /// When a piece of a file is there that is asked for at this time: the disk is as slow as it is for the lane of snapshots.
-    pub fn read(&mut self, now: u64) -> u64 {
+    /// When a piece of a file is there that is asked for at this time: the disk is as slow as it is for the lane of snapshots,
+    /// and reads ahead.
+    pub fn read(&mut self, now: u64, at: u64, len: usize) -> u64 {
         let (l, r) = (self.latency, &mut self.lanes[Lane::Bulk as usize].random);
-        now.max(self.stalled_until[Lane::Bulk as usize]) + l.op + r.below(l.sync_max + 1)
+        let seek = r.below(l.sync_max + 1);
+        let cached = !at.is_multiple_of(READ_AHEAD) && at / READ_AHEAD == (at + len as u64) / READ_AHEAD;
+        now.max(self.stalled_until[Lane::Bulk as usize]) + l.op + if cached { 0 } else { seek }
     }
 
     /// The process dies at this moment: what is done is done, what is under way is half done, the rest is forgotten.

@@ -107,7 +107,6 @@ pub(super) struct Armed {
 }
 
 impl Node {
-    /// A machine that was just switched on.
     /// A configuration is in force here.
     pub(super) fn keep_file(&mut self, text: &str) {
         let Some(e) = &self.config.ensemble else { return };
@@ -132,6 +131,7 @@ impl Node {
         config
     }
 
+    /// A machine that was just switched on.
     pub(super) fn new(config: Config, lanes: Lanes, clock: Clock, disk: Disk) -> Node {
         Node {
             id: config.server_id,
@@ -344,7 +344,7 @@ impl World {
             Output::Read { read, file, at, len } => {
                 let node = &mut self.nodes[s];
                 node.reads.push(Piece { read, file, at, len });
-                let due = node.lanes.read(self.now);
+                let due = node.lanes.read(self.now, at, len);
                 self.queue.push(due, Due::Read { server: s as u8, read: read.0 as u32 });
             }
             Output::Event(event) => self.server_event(s, event),
