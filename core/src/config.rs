@@ -58,6 +58,9 @@ pub struct Config {
     pub piece: usize,
     /// Unsent bytes up to which a snapshot or a log goes on being sent; not below what the driver lets leave before it reports.
     pub stream_ahead: usize,
+    /// Unsent bytes of one client's connection above which nothing more is read from it; not below what the driver lets leave
+    /// before it reports. In no file.
+    pub send_pause: usize,
     /// What `conf` and `envi` print of the host.
     pub host: HostFacts,
     /// `None`: standalone.
@@ -255,6 +258,7 @@ impl Default for Config {
             trust_empty_snapshot: false,
             piece: limits::PIECE,
             stream_ahead: limits::STREAM_AHEAD,
+            send_pause: limits::SEND_PAUSE,
             host: HostFacts::default(),
             ensemble: None,
         }

@@ -5,7 +5,7 @@
 pub const WRITABLE_EVERY: usize = 64 << 10;
 
 /// Unsent bytes of one connection above which the server stops reading from it: a client that does not read its replies
-/// must not ask for more.
+/// must not ask for more. The usual value of [`crate::config::Config::send_pause`].
 pub const SEND_PAUSE: usize = 4 << 20;
 
 /// Unsent bytes of one connection above which it is closed: replies stop at [`SEND_PAUSE`], so only watch events and one
@@ -84,3 +84,7 @@ pub const STREAM_AHEAD: usize = 1 << 20;
 
 /// Closed sessions that a leader remembers while local sessions are on: a request of one of them cannot be so late.
 pub const CLOSED_SESSIONS: usize = 1 << 16;
+
+/// Path text in one setWatches request of a client, well under a server's jute.maxbuffer: `SET_WATCHES_MAX_LENGTH`. The usual
+/// value of [`crate::client::ClientConfig::set_watches`].
+pub const SET_WATCHES: usize = 128 << 10;

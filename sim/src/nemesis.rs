@@ -330,10 +330,11 @@ enum Family {
     Change,
     Betrayal,
     Depose,
+    Interrupted,
 }
 
 /// Of 1024 seeds, how many have the family: those of one server, those of an ensemble.
-const FAMILIES: [(Family, u32, u32); 31] = [
+const FAMILIES: [(Family, u32, u32); 32] = [
     (Family::Kill, 512, 400),
     (Family::Power, 512, 400),
     (Family::Stop, 200, 200),
@@ -366,6 +367,7 @@ const FAMILIES: [(Family, u32, u32); 31] = [
     (Family::Betrayal, 0, 250),
     // Of those that [`workload::doubts`] names.
     (Family::Depose, 0, 900),
+    (Family::Interrupted, 0, 200),
 ];
 
 /// What the faults of a seed must know of the rest of it.
@@ -419,6 +421,7 @@ pub fn faults(stage: &Stage<'_>) -> Vec<Fault> {
                 Family::Rolling => rolling(stage, (at, id), &mut r, &mut out),
                 Family::Change => change(stage, (at, id), &mut r, &mut out),
                 Family::Betrayal => betrayal(stage, (at, id), &mut r, &mut out),
+                Family::Interrupted => interrupted(stage, (at, id), &mut r, &mut out),
                 _ => {
                     let what = draw(family, stage, &mut r);
                     let upon = (stage.ensemble && r.chance(250)).then(|| news(&mut r));
@@ -518,6 +521,7 @@ fn draw(family: Family, stage: &Stage<'_>, r: &mut Stream) -> What {
         | Family::Rot
         | Family::Change
         | Family::Betrayal
+        | Family::Interrupted
         | Family::Depose => draw_of_ensemble(family, stage, (server, time), r),
     }
 }
@@ -639,6 +643,18 @@ fn betrayal(stage: &Stage<'_>, (at, id): (u64, u32), r: &mut Stream, out: &mut V
     };
     dark(0x40, some, true, r.log_uniform(1_000_000, stage.patience));
     dark(0x41, others, false, r.log_uniform(stage.patience, 8 * stage.patience));
+}
+
+/// A server that begins a snapshot of its own does not get on with it, and loses its leader or its followers meanwhile.
+fn interrupted(stage: &Stage<'_>, (at, id): (u64, u32), r: &mut Stream, out: &mut Vec<Fault>) {
+    let server = Whom::Teller { or: r.below(u64::from(stage.servers)) as u8 };
+    let (lane, slow) = (Lane::Bulk, r.between(stage.patience, 8 * stage.patience));
+    let (into, to, time) = (r.chance(800), r.chance(800), r.between(stage.tick, 3 * stage.patience));
+    let stall = What::DiskStall { server, lane, time: slow };
+    let alone = What::Isolate { server, into, out: to || !into, clients: false, time };
+    let upon = Some(News::SnapshotBegun);
+    out.push(Fault { at, id, upon, what: stall });
+    out.push(Fault { at, id: id | 1, upon, what: alone });
 }
 
 fn moment(stage: &Stage<'_>, r: &mut Stream) -> Moment {

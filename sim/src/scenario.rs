@@ -293,12 +293,14 @@ fn config(r: &mut Stream) -> Config {
     }
 }
 
-/// Snapshots and logs go to disks and links in small pieces, so that they are met half done.
+/// Snapshots and logs go to disks and links in small pieces, so that they are met half done, and who does not read replies is
+/// soon not heard any more.
 fn pieces(config: &mut Config, seed: u64) {
     let mut r = Stream::new(seed, Purpose::Shape, 5, 0);
     if r.chance(400) {
         config.piece = r.log_uniform(100, 4000) as usize;
         config.stream_ahead = r.log_uniform(500, 20_000) as usize;
+        config.send_pause = config.stream_ahead + r.log_uniform(1, 20_000) as usize;
     }
 }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use zebu_core::auth;
 use zebu_core::config::Config;
+use zebu_core::limits;
 use zebu_core::proto::{Acl, AddWatchMode, CreateOp, CreateRequest, Id, Request, WatcherType, perms};
 
 /// One client program.
@@ -21,6 +22,9 @@ pub struct ClientPlan {
     /// It puts up with servers that can only read.
     #[serde(default)]
     pub read_only: bool,
+    /// Path text in one of its setWatches requests.
+    #[serde(default = "set_watches")]
+    pub set_watches: usize,
     /// The servers that it knows.
     pub servers: Vec<u8>,
     /// Credentials of each handle.
@@ -29,6 +33,10 @@ pub struct ClientPlan {
     pub reopen_after: u64,
     /// What it does, in order of time.
     pub ops: Vec<Op>,
+}
+
+fn set_watches() -> usize {
+    limits::SET_WATCHES
 }
 
 /// An operation and when it begins. Operations with the same time are one burst.
@@ -227,7 +235,9 @@ pub fn plan(mix: &Mix, name: u16, servers: u8, left: u16) -> ClientPlan {
         timeout_ms = writer.r.log_uniform(least, 6 * least) as i32;
     }
     let read_only = writer.r.chance(mix.read_only);
-    ClientPlan { name, timeout_ms, patience, read_only, servers, auth, reopen_after, ops }
+    let mut r = Stream::new(mix.seed, Purpose::Program, u64::from(name), 2);
+    let set_watches = if r.chance(300) { r.log_uniform(1, 100) as usize } else { limits::SET_WATCHES };
+    ClientPlan { name, timeout_ms, patience, read_only, set_watches, servers, auth, reopen_after, ops }
 }
 
 /// Often all servers, else some.

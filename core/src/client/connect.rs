@@ -1,5 +1,6 @@
 //! What a client is told once: its servers, timeout, credentials. Answers to `ConnectStringParser` and `ZKClientConfig`.
 
+use crate::limits;
 use crate::path::{self, BadPath};
 use crate::time::Span;
 use bytes::Bytes;
@@ -44,6 +45,8 @@ pub struct ClientConfig {
     pub max_frame: usize,
     /// Calls that may wait for their turn or their reply; one more is refused with ThrottledOp.
     pub max_calls: usize,
+    /// Path text in one setWatches request (`SET_WATCHES_MAX_LENGTH`); the simulator takes little, or one would always do.
+    pub set_watches: usize,
     /// Pause after every server was tried once.
     pub round_pause: Span,
     /// Before a reconnect a random part of this passes, so that the clients of a lost server don't come as one.
@@ -62,6 +65,7 @@ impl ClientConfig {
             auth: Vec::new(),
             max_frame: 0xfffff + 1024,
             max_calls: 100_000,
+            set_watches: limits::SET_WATCHES,
             round_pause: Span::from_millis(1000),
             reconnect_jitter: Span::from_millis(1000),
         })

@@ -17,8 +17,6 @@ use std::collections::{BTreeSet, VecDeque};
 
 /// Longest time without sending: a ping goes out whatever the timeout (`MAX_SEND_PING_INTERVAL`).
 const PING_EVERY: Span = Span::from_millis(10_000);
-/// Path text in one setWatches request, well under a server's jute.maxbuffer (`SET_WATCHES_MAX_LENGTH`).
-const SET_WATCHES_BYTES: usize = 128 << 10;
 /// Where the ensemble's configuration is.
 const CONFIG_NODE: &str = "/zookeeper/config";
 /// The state that watch events carry: SyncConnected.
@@ -308,7 +306,7 @@ impl Client {
     /// The handshake is done: who we are, what we watched, then what waits.
     pub(super) fn greet(&mut self, now: Time) {
         (0..self.auth.len()).rev().for_each(|at| self.send_auth(now, at));
-        for request in self.watches.again(self.last_zxid, SET_WATCHES_BYTES) {
+        for request in self.watches.again(self.last_zxid, self.config.set_watches) {
             self.send(now, &request, Owner::Client);
         }
         for (id, request) in std::mem::take(&mut self.queue) {

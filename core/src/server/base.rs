@@ -1,7 +1,7 @@
 //! What outlives a role: tree, sessions, watches, store, clients' connections, and what every role does with them alike.
 //! Answers to `ZooKeeperServer`. Knows no role and no peer.
 
-use super::conn::{Connection, Connections, State};
+use super::conn::{Connection, Connections, Share, State};
 use super::local::Local;
 use super::stats::Stats;
 use crate::acl;
@@ -229,14 +229,15 @@ impl Base {
         self.conns.get(id).map_or(&[], |c| c.ids())
     }
 
-    /// How many requests of one connection may wait. While more wait in all than globalOutstandingLimit allows, it is an equal
-    /// part of the limit, one at least, so that whoever asks much does not shut the others out.
-    pub(super) fn share(&self) -> usize {
+    /// How much of one connection may be under way. While more requests wait in all than globalOutstandingLimit allows, it is an
+    /// equal part of the limit, one at least, so that whoever asks much does not shut the others out.
+    pub(super) fn share(&self) -> Share {
         let limit = self.outstanding_limit();
-        if self.waiting <= limit {
-            return usize::MAX;
-        }
-        (limit / self.conns.len().max(1)).max(1)
+        let requests = match self.waiting <= limit {
+            true => usize::MAX,
+            false => (limit / self.conns.len().max(1)).max(1),
+        };
+        Share { requests, unsent: self.config.send_pause }
     }
 
     /// globalOutstandingLimit is the ensemble's: of three voters or more, each but one has an equal part of it. Answers to

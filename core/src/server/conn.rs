@@ -114,6 +114,15 @@ impl Frame {
     }
 }
 
+/// How much of one connection may be under way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Share {
+    /// Requests that wait.
+    pub(super) requests: usize,
+    /// Bytes that have not left.
+    pub(super) unsent: usize,
+}
+
 impl Connection {
     pub(super) fn new(peer: PeerInfo, now: Now) -> Connection {
         Connection {
@@ -167,8 +176,8 @@ impl Connection {
         }
     }
 
-    /// Nothing more is looked at until something that it waits for has happened. `share`: so many of its requests may wait.
-    pub(super) fn is_blocked(&self, share: usize) -> bool {
+    /// Nothing more is looked at until something that it waits for has happened.
+    pub(super) fn is_blocked(&self, share: Share) -> bool {
         match self.state {
             State::Connecting { .. }
             | State::Returning { .. }
@@ -177,14 +186,14 @@ impl Connection {
             State::Fresh | State::Open { .. } => {
                 self.line.syncs()
                     || self.line.is_full()
-                    || self.line.len() >= share
-                    || self.unsent + self.out.len() > limits::SEND_PAUSE
+                    || self.line.len() >= share.requests
+                    || self.unsent + self.out.len() > share.unsent
             }
         }
     }
 
     /// `Some(on)` when reading must stop or go on again.
-    pub(super) fn pause_changed(&mut self, share: usize) -> Option<bool> {
+    pub(super) fn pause_changed(&mut self, share: Share) -> Option<bool> {
         let blocked = self.is_blocked(share);
         (blocked != self.paused).then(|| {
             self.paused = blocked;

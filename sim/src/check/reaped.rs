@@ -51,7 +51,8 @@ pub(super) fn finish(cx: Cx<'_>, model: &Model, reign: Option<Reign>, found: &mu
         .filter_map(|id| model.node(id, index).and_then(|v| Some((id, v, patience(config, v)?))))
         .collect();
     // One pass may have begun just before, and another begins only when it is through.
-    let pass = config.container_check_ms + 60_000 / config.container_max_per_minute.max(1) * (idle.len() as u64 + 8);
+    let pass =
+        config.container_check_ms + 60_000 / config.container_max_per_minute.max(1) * (idle.len() as u64 + 8);
     let slack = Span(Span::from_millis(3 * pass).0 + cx.limits.catch_up.0);
     for (id, v, (patience, what)) in idle {
         found.look(Rule::G1);

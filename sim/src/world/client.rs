@@ -87,6 +87,7 @@ impl World {
             auth: plan.auth.clone(),
             max_frame: 1 << 24,
             max_calls: 100_000,
+            set_watches: plan.set_watches,
             round_pause: Span(plan.patience),
             reconnect_jitter: Span(plan.patience),
         };
