@@ -55,6 +55,13 @@ struct Network(Cluster);
 
 impl Network {
     fn start(servers: usize) -> Network {
+        let mut network = Network::plan(servers, "");
+        network.start_all();
+        network
+    }
+
+    /// Lays the network and writes the servers' files, with these lines, too.
+    fn plan(servers: usize, more: &str) -> Network {
         sh("mount -t tmpfs none /run
             ip link set lo up
             ip link add bridge type bridge
@@ -74,12 +81,22 @@ impl Network {
         let cluster = Cluster::plan(|plan| {
             plan.servers = servers;
             plan.hosts = (1..=servers).map(host).collect();
-            plan.more = "cnxTimeout=500\n".to_owned();
+            plan.more = format!("cnxTimeout=500\n{more}");
         });
-        let mut network = Network(cluster);
-        (0..servers).for_each(|i| network.start_one(i));
-        network.0.ready();
-        network
+        Network(cluster)
+    }
+
+    fn start_all(&mut self) {
+        (0..self.0.ensemble.members.len()).for_each(|i| self.start_one(i));
+        self.0.ready();
+    }
+
+    /// Changes a server's zoo.cfg.
+    fn rewrite(&self, i: usize, from: &str, to: &str) {
+        let file = self.0.ensemble.members[i].config();
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains(from), "{from} in {text}");
+        std::fs::write(file, text.replace(from, to)).unwrap();
     }
 
     fn start_one(&mut self, i: usize) {
@@ -198,6 +215,75 @@ fn two_servers_that_cannot_talk_and_one_that_both_can() {
         }
         network.mend_all();
         network.0.ready();
+        network.0.has_all(&load.stop());
+    });
+}
+
+#[test]
+fn a_server_is_found_where_its_name_has_moved_to() {
+    isolated("a_server_is_found_where_its_name_has_moved_to", || {
+        let mut network = Network::plan(3, "");
+        let hosts = std::env::temp_dir().join("hosts");
+        let resolve = |of: [usize; 3]| {
+            let line = |(i, n): (usize, &usize)| format!("{} zk{}\n", host(*n), i + 1);
+            std::fs::write(&hosts, of.iter().enumerate().map(line).collect::<String>()).unwrap();
+        };
+        resolve([1, 2, 3]);
+        sh(&format!("mount --bind '{}' /etc/hosts", hosts.display()));
+        for (i, n) in (0..3).flat_map(|i| (1..=3).map(move |n| (i, n))) {
+            network.rewrite(i, &format!("server.{n}={}:", host(n)), &format!("server.{n}=zk{n}:"));
+        }
+        network.start_all();
+        let load = network.0.load();
+        assert!(load.goes_on_after(Instant::now(), LIMIT));
+        let before = load.stop();
+        network.0.ensemble.members[2].kill();
+        network.another_leads(2);
+        sh(&format!(
+            "ip -n s3 address del {}/24 dev eth0; ip -n s3 address add {}/24 dev eth0",
+            host(3),
+            host(13)
+        ));
+        resolve([1, 2, 13]);
+        network.rewrite(2, &format!(";{}:", host(3)), &format!(";{}:", host(13)));
+        network.0.ensemble.members[2].client.set_ip(host(13));
+        network.start_one(2);
+        // Its number is the highest: without the leader it leads, and the one that is left dials it.
+        let old = network.0.ready();
+        network.0.ensemble.members[old].kill();
+        assert_eq!(network.another_leads(old), 2);
+        network.start_one(old);
+        network.0.ready();
+        let load = network.0.load();
+        assert!(load.goes_on_after(Instant::now(), LIMIT));
+        [before, load.stop()].iter().for_each(|written| network.0.has_all(written));
+    });
+}
+
+#[test]
+fn servers_that_listen_everywhere_are_found_at_any_of_their_addresses() {
+    isolated("servers_that_listen_everywhere_are_found_at_any_of_their_addresses", || {
+        let mut network = Network::plan(3, "quorumListenOnAllIPs=true\n");
+        for n in 1..=3 {
+            sh(&format!("ip -n s{n} address add {}/24 dev eth0", host(20 + n)));
+            // The others know it by an address that it does not know itself by.
+            for i in (0..3).filter(|i| i + 1 != n) {
+                network.rewrite(
+                    i,
+                    &format!("server.{n}={}:", host(n)),
+                    &format!("server.{n}={}:", host(20 + n)),
+                );
+            }
+        }
+        network.start_all();
+        let load = network.0.load();
+        let old = network.0.ready();
+        assert!(load.goes_on_after(Instant::now(), LIMIT));
+        network.0.ensemble.members[old].kill();
+        network.another_leads(old);
+        network.start_one(old);
+        network.0.ready();
+        assert!(load.goes_on_after(Instant::now(), LIMIT));
         network.0.has_all(&load.stop());
     });
 }
