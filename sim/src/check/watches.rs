@@ -293,9 +293,12 @@ impl Watches {
         let id = model.paths.find(path);
         let watch = self.of(who).watches.iter_mut().find(|w| Some(w.path) == id);
         let there = watch.as_ref().is_some_and(|w| w.server & modes != 0);
+        let of_client = modes | if modes & mode::DATA != 0 { mode::EXIST } else { 0 };
+        // The client says so, too: the server has removed one that the client's own list does not have any more.
+        let removed_there = remove && there && watch.as_ref().is_some_and(|w| w.client & of_client == 0);
         let fine = match result {
             Ok(_) => there,
-            Err(code) => !there && *code == ErrorCode::NoWatcher,
+            Err(code) => (!there || removed_there) && *code == ErrorCode::NoWatcher,
         };
         if !fine {
             found.add(Rule::C2, at, || {
@@ -304,12 +307,11 @@ impl Watches {
                 )
             });
         }
-        if remove
-            && result.is_ok()
+        if (remove && result.is_ok() || removed_there)
             && let Some(w) = watch
         {
             w.server &= !modes;
-            w.client &= !(modes | if modes & mode::DATA != 0 { mode::EXIST } else { 0 });
+            w.client &= !of_client;
         }
     }
 }
